@@ -1,0 +1,1 @@
+"""actlabel: training data that can be trusted, at stream speed."""

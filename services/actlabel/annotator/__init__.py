@@ -1,0 +1,1 @@
+"""The stage that labels items with a model."""

@@ -1,0 +1,1 @@
+"""The model client: one chat call, paid once."""

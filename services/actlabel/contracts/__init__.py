@@ -1,0 +1,1 @@
+"""What services say to each other; generated from proto/, never edited by hand."""

@@ -1,0 +1,1 @@
+"""The pure domain: standard library and NumPy only, no input or output."""

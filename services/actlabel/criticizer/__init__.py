@@ -1,0 +1,1 @@
+"""The stage that estimates the probability that a label is wrong."""

@@ -1,0 +1,1 @@
+"""The merged topic as a table: read once, deduplicated, written in columns."""

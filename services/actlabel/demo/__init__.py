@@ -1,0 +1,1 @@
+"""The main job on the digits that ship inside scikit-learn."""

@@ -1,0 +1,56 @@
+"""What a process of actlabel stands on, opened in order and closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from actlabel.core.errors import UserError
+from actlabel.runtime.campaigns import Campaigns
+from actlabel.runtime.clock import Clock, SystemClock
+from actlabel.runtime.database.open import open_database
+from actlabel.runtime.database.port import Database
+from actlabel.runtime.health import Health
+from actlabel.runtime.settings import Settings
+from actlabel.stream.open import open_stream
+from actlabel.stream.port import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Handed to the ``main`` of every service; a service takes from it what it needs."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    stream: Stream
+    campaigns: Campaigns
+    health: Health
+    stop: asyncio.Event  # set when the process shall end; services drain and return
+
+
+@asynccontextmanager
+async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[Host]:
+    """Open database and stream. ``runs_stages``: this process takes records from groups, so it needs the role on embedded files.
+
+    Raises ``UserError`` when an address is unusable, when Kafka is paired with SQLite, or when another process has the role.
+    """
+    if runs_stages and settings.stream.startswith("kafka://") and settings.database.startswith("sqlite:"):
+        raise UserError(
+            "ACTLABEL_STREAM is Kafka, so several processes share the database: ACTLABEL_DATABASE must be postgresql://…, not SQLite"
+        )
+    async with AsyncExitStack() as stack:
+        clock = SystemClock()
+        database = await open_database(settings.database, connections=settings.database_connections)
+        stack.push_async_callback(database.close)
+        stream = await open_stream(settings, runs_stages=runs_stages)
+        stack.push_async_callback(stream.close)
+        yield Host(
+            settings=settings,
+            clock=clock,
+            database=database,
+            stream=stream,
+            campaigns=Campaigns(database, clock),
+            health=Health(),
+            stop=asyncio.Event(),
+        )

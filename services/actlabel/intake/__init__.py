@@ -1,0 +1,1 @@
+"""Files into items: read, checked, registered, produced."""

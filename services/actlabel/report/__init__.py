@@ -1,0 +1,1 @@
+"""Estimates and plots of a campaign in one page."""

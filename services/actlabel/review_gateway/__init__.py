@@ -1,0 +1,1 @@
+"""Where reviewers settle the answers most in doubt."""

@@ -1,0 +1,29 @@
+"""Which database an address means."""
+
+from importlib.resources import files
+
+from actlabel.core.errors import UserError
+from actlabel.runtime.database.port import Database
+from actlabel.runtime.database.postgres import PostgresDatabase
+from actlabel.runtime.database.sqlite import SqliteDatabase
+
+
+def schema() -> str:
+    """Join the schema files in the order of their numbers; every statement is ``IF NOT EXISTS``."""
+    folder = files("actlabel.runtime.database").joinpath("schema")
+    return "\n".join(
+        file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda f: f.name) if file.name.endswith(".sql")
+    )
+
+
+async def open_database(address: str, *, connections: int = 8) -> Database:
+    """Open ``sqlite:///path`` or ``postgresql://…`` and make missing tables. Raises ``UserError`` when the address cannot be used."""
+    if address.startswith("sqlite:///"):
+        embedded = SqliteDatabase(address.removeprefix("sqlite:///"))
+        await embedded.open(schema())
+        return embedded
+    if address.startswith(("postgresql://", "postgres://")):
+        server = PostgresDatabase(address, connections=connections)
+        await server.open(schema())
+        return server
+    raise UserError(f"ACTLABEL_DATABASE: {address!r} is neither sqlite:///path nor postgresql://user@host/name")

@@ -1,0 +1,1 @@
+"""The stage that spends the human budget and keeps the inclusion probabilities."""

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server with small real models or recorded answers."""

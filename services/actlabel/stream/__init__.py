@@ -1,0 +1,1 @@
+"""The stream engine: a port, SQLite and Kafka behind it, and the stage loop."""

@@ -1,0 +1,120 @@
+"""The stream port: partitioned logs, consumer groups, idempotent produces.
+
+Kafka's terms mean what they mean in Kafka. Everything here runs on one event loop; nothing is thread-safe.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as read from a log."""
+
+    partition: Partition
+    offset: int
+    key: bytes
+    value: bytes
+    headers: Headers
+    timestamp_ms: int  # when the log took it, or the producer made it
+
+
+class Rebalance(Protocol):
+    """What a consumer tells its owner when its partitions change. Both are plain functions: state is ready before any record comes."""
+
+    def assigned(self, partitions: Mapping[Partition, int], /) -> Mapping[Partition, int]:
+        """Take partitions with their committed offsets (the log's start where there is none); return where to read each from.
+
+        May be called again for a partition just revoked: the owner may adopt its old state and answer with a later offset.
+        """
+
+    def revoked(self, partitions: Collection[Partition], /) -> Mapping[Partition, int]:
+        """Give partitions back; return the last offsets to commit for them. Work in progress may go on."""
+
+
+class Producer(Protocol):
+    """Appends records. Order per partition is the order of ``send`` calls."""
+
+    def send(self, topic: str, *, key: bytes, value: bytes, headers: Headers = ()) -> Awaitable[None]:
+        """Hand a record over now; the returned future is done when the log has it safely (acks=all).
+
+        The partition follows from the key (murmur2 as in Kafka's clients, on every backend). The future raises ``RetryLater``
+        when the log is out of reach for longer than the timeout, ``Fatal`` when the producer cannot go on, and
+        ``DeadLetter('too-large', …)`` when the record can never be taken.
+        """
+
+    async def flush(self) -> None:
+        """Wait until everything handed over so far is acknowledged."""
+
+
+class Consumer(Protocol):
+    """One member of a consumer group that reads every topic whose name begins with a prefix, those made later included."""
+
+    def assignment(self) -> frozenset[Partition]:
+        """Say which partitions are this member's now."""
+
+    async def poll(self, wanted: Collection[Partition], *, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return up to ``max_records`` from the ``wanted`` partitions, waiting up to ``timeout_s`` for the first.
+
+        Must be called at least every few seconds, with nothing wanted too (then it only waits): that is the sign of life to the group.
+        Records of partitions that are not wanted stay where they are. Partitions take turns.
+        """
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Store the next offset to read, per partition. Raises ``RetryLater``; a partition no longer owned is left out silently."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSettings:
+    """How a topic is made."""
+
+    partitions: int
+    compacted: bool = False  # keep at least the last record of each key; nothing is ever removed by age
+
+
+class Stream(Protocol):
+    """A set of topics, and the way to read and write them."""
+
+    async def create_topics(self, topics: Mapping[str, TopicSettings]) -> None:
+        """Make the topics that do not exist yet; one that exists with another partition count raises ``UserError``."""
+
+    async def delete_topics(self, names: Collection[str]) -> None:
+        """Remove topics with their records and committed offsets; unknown names are ignored."""
+
+    async def topics(self, prefix: str) -> Mapping[str, int]:
+        """Name the topics that begin with ``prefix``, with their partition counts."""
+
+    async def end_offsets(self, topic: str) -> Mapping[Partition, int]:
+        """Say, per partition, the offset that the next record will get."""
+
+    async def committed(self, group: str, topic: str) -> Mapping[Partition, int | None]:
+        """Say, per partition, what a group has committed."""
+
+    async def commit_start(self, group: str, topic: str) -> None:
+        """Commit offset 0 where a group has committed nothing, so that its lag is visible before its first member starts."""
+
+    def scan(self, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+        """Read offsets ``start <= offset < end`` outside any group, in batches. Ends at ``end`` even where its last offsets hold no record
+        (compaction and transaction markers leave holes)."""
+
+    def producer(self) -> Producer:
+        """The one producer of this process."""
+
+    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance) -> Consumer:
+        """Join a group. The consumer leaves it in ``close_consumer`` or when the stream closes."""
+
+    async def close_consumer(self, consumer: Consumer) -> None:
+        """Leave the group, so that others take over at once. Commits nothing."""
+
+    async def close(self) -> None:
+        """Flush, leave every group, release the backend."""

@@ -1,0 +1,1 @@
+"""The Ray Train job: ACT loss beside its baselines."""

@@ -33,6 +33,10 @@ class RetryLater(ActlabelError):
     """Something that is needed is out of reach for now; the same call may succeed later."""
 
 
+class EndpointUnavailable(RetryLater):
+    """A model endpoint did not answer in spite of retries; this counts towards the item's deadline, our own outages do not."""
+
+
 class CampaignPaused(ActlabelError):
     """The campaign does not go on at this stage until a person lifts the pause.
 

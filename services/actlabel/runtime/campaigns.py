@@ -148,7 +148,7 @@ class Campaigns:
         Raises ``UserError`` when it is empty, or holds items of an ingest that did not finish.
         """
         async with self._database.transaction() as session:
-            row = (await session.fetch(self._sql["by_uid"], uid))[0]
+            row = (await session.fetch(self._sql["by_uid_locked"], uid))[0]
             unfinished = (await session.fetch(self._sql["unproduced"], uid))[0]["items"]
             items = int((await session.fetch(self._sql["batch_size"], uid, row["batch"]))[0]["items"])
             if unfinished:

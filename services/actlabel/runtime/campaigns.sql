@@ -4,6 +4,10 @@ SELECT uid, name, state, partitions, batch, created_at FROM campaign WHERE name 
 -- name: by_uid
 SELECT uid, name, state, partitions, batch, created_at FROM campaign WHERE uid = $1;
 
+-- name: by_uid_locked
+-- Waits for registrations in progress, so that a seal counts all of them.
+SELECT uid, name, batch FROM campaign WHERE uid = $1 /*postgres: FOR UPDATE */;
+
 -- name: all
 SELECT uid, name, state, partitions, batch, created_at FROM campaign WHERE state <> 'deleted' ORDER BY created_at;
 

@@ -1,0 +1,112 @@
+"""``actlabel campaign``: apply, list, show, seal, resume, delete."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from actlabel.cli.running import run_with_host
+from actlabel.host.campaign_life import apply_campaign, delete_campaign
+from actlabel.host.host import Host
+from actlabel.runtime.campaign_file import read_campaign_file
+
+commands = typer.Typer(no_args_is_help=True, help="Labelling projects: a YAML file each.")
+Name = Annotated[str, typer.Argument(help="the campaign's name")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.add_typer(commands, name="campaign")
+
+
+@commands.command()
+def apply(file: Annotated[Path, typer.Argument(help="the campaign file")]) -> None:
+    """Store a campaign file as a new version, make its topics, and lift every pause."""
+    document = read_campaign_file(file)
+
+    async def work(host: Host) -> None:
+        campaign = await apply_campaign(host, document)
+        typer.echo(f"{campaign.name}: version {campaign.version} (uid {campaign.uid}, {campaign.partitions} partitions)")
+
+    run_with_host(work)
+
+
+@commands.command("list")
+def list_campaigns() -> None:
+    """List every campaign."""
+
+    async def work(host: Host) -> None:
+        table = Table("name", "version", "uid", "rule", "budget", "mode")
+        for campaign in await host.campaigns.list():
+            sampler = campaign.file.sampler
+            table.add_row(campaign.name, str(campaign.version), campaign.uid, sampler.rule, str(sampler.budget), sampler.mode)
+        Console().print(table)
+
+    run_with_host(work)
+
+
+@commands.command()
+def show(name: Name) -> None:
+    """Show the newest version of a campaign with every default written out, and its status."""
+
+    async def work(host: Host) -> None:
+        campaign = await host.campaigns.newest(name)
+        status = await host.campaigns.status(campaign.uid)
+        typer.echo(yaml.safe_dump(campaign.file.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(f"# version {campaign.version}, uid {campaign.uid}, batch {status.batch}")
+        for batch, items in status.seals.items():
+            typer.echo(f"# batch {batch} is sealed with {items} items")
+        for stage, reason in status.pauses.items():
+            typer.echo(f"# paused at {stage}: {reason}")
+
+    run_with_host(work)
+
+
+@commands.command()
+def seal(name: Name) -> None:
+    """Say that no more items come to the present batch: exact sampling waits for this."""
+
+    async def work(host: Host) -> None:
+        campaign = await host.campaigns.newest(name)
+        items = await host.campaigns.seal(campaign.uid)
+        typer.echo(f"{name}: sealed with {items} items")
+
+    run_with_host(work)
+
+
+@commands.command()
+def pause(name: Name, reason: Annotated[str, typer.Option(help="shown wherever the campaign is")] = "paused by hand") -> None:
+    """Stop a campaign at every stage; calls in flight are finished."""
+
+    async def work(host: Host) -> None:
+        campaign = await host.campaigns.newest(name)
+        await host.campaigns.pause(campaign.uid, "*", reason)
+
+    run_with_host(work)
+
+
+@commands.command()
+def resume(name: Name) -> None:
+    """Lift every pause of a campaign."""
+
+    async def work(host: Host) -> None:
+        campaign = await host.campaigns.newest(name)
+        await host.campaigns.resume(campaign.uid)
+
+    run_with_host(work)
+
+
+@commands.command()
+def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+    """Delete a campaign: its topics, its results and its reviews. Export what you need first."""
+    if not yes:
+        typer.confirm(f"Delete campaign {name} with its labels and reviews?", abort=True)
+
+    async def work(host: Host) -> None:
+        campaign = await delete_campaign(host, name)
+        typer.echo(f"{name}: deleted (uid {campaign.uid})")
+
+    run_with_host(work)

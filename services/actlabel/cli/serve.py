@@ -1,0 +1,72 @@
+"""``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from actlabel.annotator import main as annotator
+from actlabel.cli.running import run_with_host
+from actlabel.criticizer import main as criticizer
+from actlabel.host.host import Host
+from actlabel.review_gateway import main as review_gateway
+from actlabel.runtime.health import serve_health
+from actlabel.runtime.lifecycle import stop_signals
+from actlabel.runtime.log import get_log
+from actlabel.sampler import main as sampler
+
+log = get_log(__name__)
+
+
+class Role(StrEnum):
+    """What a process can be."""
+
+    ANNOTATOR = "annotator"
+    CRITICIZER = "criticizer"
+    SAMPLER = "sampler"
+    REVIEW_GATEWAY = "review-gateway"
+
+
+_ROLES: dict[Role, Callable[..., Awaitable[None]]] = {
+    Role.ANNOTATOR: annotator.run,
+    Role.CRITICIZER: criticizer.run,
+    Role.SAMPLER: sampler.run,
+    Role.REVIEW_GATEWAY: review_gateway.run,
+}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(serve)
+    app.command()(up)
+
+
+def serve(role: Annotated[Role, typer.Argument(help="which stage")]) -> None:
+    """Run one stage. Any number of processes may run the same one; stop with SIGTERM."""
+    run_with_host(lambda host: _until_stopped(host, role.value, _ROLES[role](host)), runs_stages=True)
+
+
+def up() -> None:
+    """Run every stage in one process on the embedded defaults; stop with Ctrl-C."""
+    run_with_host(lambda host: _until_stopped(host, "up", run_stages(host)), runs_stages=True)
+
+
+async def _until_stopped(host: Host, role: str, work: Awaitable[None]) -> None:
+    runner, port = await serve_health(host.health, host=host.settings.host, port=host.settings.http_port)
+    log.info("The process is up.", role=role, http_port=port, stream=host.settings.stream.partition("?")[0])
+    try:
+        with stop_signals(host.stop):
+            await work
+    finally:
+        await runner.cleanup()
+    log.info("The process has drained and ends.", role=role)
+
+
+async def run_stages(host: Host) -> None:
+    """Run every stage on one host until ``host.stop``; when one fails, the others drain and its error is raised."""
+    async with asyncio.TaskGroup() as group:
+        for run in (annotator.run, criticizer.run, sampler.run):
+            group.create_task(run(host, serve_grpc=False))
+        group.create_task(review_gateway.run(host))

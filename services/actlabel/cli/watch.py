@@ -1,0 +1,111 @@
+"""``actlabel watch``: a campaign as it moves."""
+
+import asyncio
+from collections import deque
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from actlabel.cli.running import run_with_host
+from actlabel.host.host import Host
+from actlabel.host.progress import CampaignProgress, StageProgress, read_progress
+
+_RATE_WINDOW_S = 20.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(watch)
+
+
+def watch(
+    campaign: Annotated[str, typer.Argument(help="the campaign's name")],
+    once: Annotated[bool, typer.Option("--once", help="print one look and end")] = False,
+    interval_s: Annotated[float, typer.Option("--interval", min=0.2, help="seconds between looks")] = 1.0,
+) -> None:
+    """Show rate, done, cost so far and to come, and time left of each stage; Ctrl-C ends it."""
+
+    async def work(host: Host) -> None:
+        uid = (await host.campaigns.newest(campaign)).uid
+        rates = Rates()
+        console = Console()
+        first = await read_progress(host, uid)
+        if once:
+            console.print(render(first, rates))
+            return
+        with Live(render(first, rates), console=console, refresh_per_second=4) as live:
+            while True:
+                progress = await read_progress(host, uid)
+                rates.add(host.clock.monotonic(), progress)
+                live.update(render(progress, rates))
+                await asyncio.sleep(interval_s)
+
+    try:
+        run_with_host(work)
+    except KeyboardInterrupt:
+        typer.echo()
+
+
+class Rates:
+    """Records per second of each stage over the last looks."""
+
+    def __init__(self) -> None:
+        """Begin without looks."""
+        self._looks: deque[tuple[float, dict[str, int]]] = deque()
+
+    def add(self, moment_s: float, progress: CampaignProgress) -> None:
+        """Remember a look and forget those older than the window."""
+        self._looks.append((moment_s, {stage.name: stage.done for stage in progress.stages}))
+        while moment_s - self._looks[0][0] > _RATE_WINDOW_S:
+            self._looks.popleft()
+
+    def per_second(self, stage: str) -> float:
+        """Return the rate of a stage; 0 while there is only one look."""
+        if len(self._looks) < 2:
+            return 0.0
+        (start, first), (end, last) = self._looks[0], self._looks[-1]
+        return (last[stage] - first[stage]) / (end - start)
+
+
+def render(progress: CampaignProgress, rates: Rates) -> Group:
+    """Draw one look."""
+    table = Table("stage", "done", "waiting", "per second", "dead", "cost so far", "cost to come", "time left")
+    for stage in progress.stages:
+        table.add_row(*_cells(stage, rates.per_second(stage.name), progress.registered))
+    return Group(table, *(Text(line) for line in _lines(progress)))
+
+
+def _cells(stage: StageProgress, rate: float, registered: int) -> list[str]:
+    left = max(registered - stage.done, stage.lag) if stage.name != "review-gateway" else stage.lag
+    to_come = stage.cost_usd / stage.done * left if stage.done else 0.0
+    return [
+        stage.name,
+        str(stage.done),
+        str(stage.lag),
+        f"{rate:.1f}",
+        str(stage.dead),
+        f"${stage.cost_usd:.4f}",
+        f"${to_come:.4f}",
+        _duration(left / rate) if rate > 0 and left else "",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _lines(progress: CampaignProgress) -> list[str]:
+    sealed = ", ".join(f"batch {batch}: {items}" for batch, items in progress.status.seals.items()) or "no (exact sampling waits for a seal)"
+    reviews = ", ".join(f"{count} {state}" for state, count in sorted(progress.reviews.items())) or "none yet"
+    lines = [
+        f"registered {progress.registered} · sealed {sealed}",
+        f"draws {progress.draws} · emitted {progress.emitted} of {progress.to_emit} · on merged {progress.merged_records} records",
+        f"reviews {reviews} · budget {progress.budget if progress.budget is not None else 'not drawn yet'} · outbox {progress.outbox}",
+    ]
+    return [*lines, *(f"PAUSED at {stage}: {reason}" for stage, reason in progress.status.pauses.items())]

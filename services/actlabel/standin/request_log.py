@@ -1,0 +1,86 @@
+"""What was asked, how often, and how it ended: the witness of "paid once"."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from actlabel.core.errors import UserError
+from actlabel.standin.protocol import Question
+
+
+class RequestLog:
+    """Counts requests by digest; with a file, writes one line at arrival and one at the end, each on disk before anything else happens."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """``path``: a JSON-lines file that is appended to. Raises ``UserError`` when it cannot be opened."""
+        self.arrived: Counter[str] = Counter()  # request digest → arrivals
+        self.paid: Counter[str] = Counter()  # request digest → answers with status 200
+        self.outcomes: Counter[str] = Counter()  # status, or 'abandoned' → requests
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._number = 0
+        self._file = _open(path) if path is not None else None
+
+    def arrival(self, question: Question) -> tuple[int, int]:
+        """Note an arrival; returns its number among all requests and among those of its digest, both from 1."""
+        self._number += 1
+        self.arrived[question.request_digest] += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._write("arrived", self._number, question)
+        return self._number, self.arrived[question.request_digest]
+
+    def end(self, number: int, question: Question, outcome: str) -> None:
+        """Note the end of request ``number``: the HTTP status, ``disconnect``, or ``abandoned`` when the client left first."""
+        self.in_flight -= 1
+        self.outcomes[outcome] += 1
+        if outcome == "200":
+            self.paid[question.request_digest] += 1
+        self._write(outcome, number, question)
+
+    def _write(self, event: str, number: int, question: Question) -> None:
+        if self._file is None:
+            return
+        line = {
+            "event": event,
+            "number": number,
+            "at_s": time.time(),
+            "request": question.request_digest,
+            "item": question.item_digest,
+            "task": question.task,
+            "model": question.model,
+        }
+        self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counts as plain values, for JSON."""
+        return {
+            "arrived": dict(self.arrived),
+            "paid": dict(self.paid),
+            "outcomes": dict(self.outcomes),
+            "requests": self._number,
+            "in_flight": self.in_flight,
+            "most_in_flight": self.most_in_flight,
+        }
+
+    def clear(self) -> None:
+        """Forget the counts; requests in flight stay counted, and the file is kept."""
+        self.arrived.clear()
+        self.paid.clear()
+        self.outcomes.clear()
+        self.most_in_flight = self.in_flight
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        raise UserError(f"{path}: the request log cannot be written ({error.strerror})") from error

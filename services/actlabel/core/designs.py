@@ -86,7 +86,7 @@ def design_exact(epsilon_q16: NDArray[np.integer], *, budget: int, audit_share: 
     if keep is not None:
         cells, least = _keep(cells, keep, budget)
         floors = np.maximum(_floors(cells, audits), least)
-        floors = floors if floors.sum() <= budget else least
+        floors = least if floors.sum() > budget and least.all() else floors
     if floors.sum() > budget:
         raise UserError(
             f"budget: {budget} reviews do not cover the audit, which needs {int(floors.sum())} over {len(floors)} cells of items; "
@@ -164,10 +164,18 @@ def _block_reviews(size: _Integers, boundary: int, *, quota: int, audits: int) -
 
 
 def block_quota(*, budget: int, seen: int, expected: int, taken: int) -> int:
-    """Return the reviews due after ``seen`` of ``expected`` items: what their share of the budget allows, less what was taken."""
+    """Return the reviews due after ``seen`` of ``expected`` items: what their share of the budget allows, less what was taken.
+
+    After a raise it may exceed the items of a block; a block takes at most as many as it has items.
+    """
     if expected < 1:
         raise UserError(f"expected_items: {expected} is not a number of items; at least 1 is expected")
     return max(0, budget * min(seen, expected) // expected - taken)
+
+
+def share_quota(*, share: float, seen: int, taken: int) -> int:
+    """Return the reviews due after ``seen`` items of a stream of unknown length: this share of them, less what was taken."""
+    return max(0, math.floor(share * seen + 1e-9) - taken)
 
 
 def _check(epsilon_q16: NDArray[np.integer], budget: int, audit_share: float, *, what: str) -> None:

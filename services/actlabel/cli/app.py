@@ -4,20 +4,32 @@ import sys
 
 import typer
 
+from actlabel.cli import campaign, demo, export, ingest, report, reviewer, serve, standin, train, watch
 from actlabel.core.errors import ActlabelError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+COMMANDS = (demo, serve, campaign, ingest, watch, reviewer, export, train, report, standin)
+"""In the order in which a newcomer meets them."""
 
 
-@app.callback()
-def _root() -> None:
-    """Turn raw text and images into training data that can be trusted."""
+def build() -> typer.Typer:
+    """Join the commands."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Turn raw text and images into training data that can be trusted.",
+    )
+    for command in COMMANDS:
+        command.add_to(app)
+    return app
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with one clear line and exit code 2."""
+    """Run the command line; an error of ours ends with one clear line and exit code 2, an interrupt with 130."""
     try:
-        app()
+        build()(standalone_mode=True)
     except ActlabelError as error:
         sys.stderr.write(f"actlabel: {error}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,21 +1,20 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from actlabel.annotator import main as annotator
+from actlabel.annotator.main import run as run_annotator
 from actlabel.cli.running import run_with_host
-from actlabel.criticizer import main as criticizer
+from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.host import Host
-from actlabel.review_gateway import main as review_gateway
+from actlabel.review_gateway.main import run as run_review_gateway
 from actlabel.runtime.health import serve_health
-from actlabel.runtime.lifecycle import stop_signals
+from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
-from actlabel.sampler import main as sampler
+from actlabel.sampler.main import run as run_sampler
 
 log = get_log(__name__)
 
@@ -29,11 +28,11 @@ class Role(StrEnum):
     REVIEW_GATEWAY = "review-gateway"
 
 
-_ROLES: dict[Role, Callable[..., Awaitable[None]]] = {
-    Role.ANNOTATOR: annotator.run,
-    Role.CRITICIZER: criticizer.run,
-    Role.SAMPLER: sampler.run,
-    Role.REVIEW_GATEWAY: review_gateway.run,
+_ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
+    Role.ANNOTATOR: run_annotator,
+    Role.CRITICIZER: run_criticizer,
+    Role.SAMPLER: run_sampler,
+    Role.REVIEW_GATEWAY: run_review_gateway,
 }
 
 
@@ -53,7 +52,7 @@ def up() -> None:
     run_with_host(lambda host: _until_stopped(host, "up", run_stages(host)), runs_stages=True)
 
 
-async def _until_stopped(host: Host, role: str, work: Awaitable[None]) -> None:
+async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None]) -> None:
     runner, port = await serve_health(host.health, host=host.settings.host, port=host.settings.http_port)
     log.info("The process is up.", role=role, http_port=port, stream=host.settings.stream.partition("?")[0])
     try:
@@ -65,8 +64,6 @@ async def _until_stopped(host: Host, role: str, work: Awaitable[None]) -> None:
 
 
 async def run_stages(host: Host) -> None:
-    """Run every stage on one host until ``host.stop``; when one fails, the others drain and its error is raised."""
-    async with asyncio.TaskGroup() as group:
-        for run in (annotator.run, criticizer.run, sampler.run):
-            group.create_task(run(host, serve_grpc=False))
-        group.create_task(review_gateway.run(host))
+    """Run every stage on one host until ``host.stop``; when one fails, the others are abandoned as by a kill and its error is raised."""
+    stages = (run(host, serve_grpc=False) for run in (run_annotator, run_criticizer, run_sampler))
+    await run_together(*stages, run_review_gateway(host))

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def standin(
+    *,
     answers: Annotated[Path, typer.Option(help="JSON lines: the text of an item, the label of a model, its error probability")],
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free port, which is printed", min=0, max=65535)] = 8500,

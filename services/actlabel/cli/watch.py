@@ -101,7 +101,8 @@ def _duration(seconds: float) -> str:
 
 
 def _lines(progress: CampaignProgress) -> list[str]:
-    sealed = ", ".join(f"batch {batch}: {items}" for batch, items in progress.status.seals.items()) or "no (exact sampling waits for a seal)"
+    seals = ", ".join(f"batch {batch}: {items}" for batch, items in progress.status.seals.items())
+    sealed = seals or "no (exact sampling waits for a seal)"
     reviews = ", ".join(f"{count} {state}" for state, count in sorted(progress.reviews.items())) or "none yet"
     lines = [
         f"registered {progress.registered} · sealed {sealed}",

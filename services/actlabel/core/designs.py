@@ -173,11 +173,6 @@ def block_quota(*, budget: int, seen: int, expected: int, taken: int) -> int:
     return max(0, budget * min(seen, expected) // expected - taken)
 
 
-def share_quota(*, share: float, seen: int, taken: int) -> int:
-    """Return the reviews due after ``seen`` items of a stream of unknown length: this share of them, less what was taken."""
-    return max(0, math.floor(share * seen + 1e-9) - taken)
-
-
 def _check(epsilon_q16: NDArray[np.integer], budget: int, audit_share: float, *, what: str) -> None:
     if len(epsilon_q16) == 0:
         raise UserError("there are no items to draw from")

@@ -74,7 +74,7 @@ def _cell(text: str) -> str:
 
 
 _READING = [
-    "`label` is the reviewer's answer where there is one (`label_source` is human), else the model's. `pi` is the probability with which the",
-    "item was chosen for review, exactly `cell_selected / cell_size`, and `sampled` says whether it was: weight reviewed items by `1 / pi`",
-    "to speak about all items. Reviewed items are not a random sample; a share computed on them without weights is biased.",
+    "`label` is the reviewer's answer where there is one (`label_source` is human), else the model's. `pi` is the probability with",
+    "which the item was chosen for review, exactly `cell_selected / cell_size`, and `sampled` says whether it was. Weight reviewed",
+    "items by `1 / pi` to speak about all items: they are not a random sample, and a share computed on them without weights is biased.",
 ]

@@ -51,6 +51,14 @@ class Exported:
     unreadable: int  # records on the merged topic that are no items; they are not in the data set
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    merged: Merged
+    campaign: Campaign
+    labels: tuple[str, ...]
+    file_format: Format
+
+
 async def export(
     merged: Merged,
     campaign: Campaign,
@@ -66,10 +74,10 @@ async def export(
     """
     if not len(merged):
         raise UserError(f"campaign {campaign.name!r} has no merged items yet; `actlabel watch {campaign.name}` shows where they are")
-    labels = label_set(campaign, merged)
+    subject = _Subject(merged=merged, campaign=campaign, labels=label_set(campaign, merged), file_format=file_format)
     with whole_folder(out) as draft:
-        tally = await _write(merged, labels, media, _sink(draft, file_format, merged, campaign, labels), on_progress)
-        digest = _describe(draft, file_format, merged, campaign, labels, tally)
+        tally = await _write(subject, media, _sink(draft, subject), on_progress)
+        digest = _describe(draft, subject, tally)
     return Exported(path=out, items=tally.items, human=tally.human, sha256=digest, unreadable=merged.unreadable)
 
 
@@ -79,16 +87,18 @@ def label_set(campaign: Campaign, merged: Merged) -> tuple[str, ...]:
     return (*names, *sorted(merged.labels - set(names)))
 
 
-def _sink(draft: Path, file_format: Format, merged: Merged, campaign: Campaign, labels: Sequence[str]) -> Sink:
+def _sink(draft: Path, subject: _Subject) -> Sink:
+    campaign, merged = subject.campaign, subject.merged
     facts = {"campaign": campaign.name, "campaign_uid": campaign.uid, "manifest_sha256": merged.manifest.sha256}
-    form = schema(merged.layout, labels, facts)
-    if file_format == "parquet":
+    form = schema(merged.layout, subject.labels, facts)
+    if subject.file_format == "parquet":
         return ParquetSink(draft, form)
-    return JsonLinesSink(draft, form.names) if file_format == "jsonl" else CsvSink(draft, form.names)
+    return JsonLinesSink(draft, form.names) if subject.file_format == "jsonl" else CsvSink(draft, form.names)
 
 
-async def _write(merged: Merged, labels: Sequence[str], media: MediaStore, sink: Sink, on_progress: Progress) -> Tally:
-    maker = RowMaker(merged=merged, label_ids={name: number for number, name in enumerate(labels)}, media=media)
+async def _write(subject: _Subject, media: MediaStore, sink: Sink, on_progress: Progress) -> Tally:
+    merged = subject.merged
+    maker = RowMaker(merged=merged, label_ids={name: number for number, name in enumerate(subject.labels)}, media=media)
     tally, batch = Tally(), list[Row]()
     try:
         async for row in maker.rows():
@@ -108,17 +118,18 @@ async def _write(merged: Merged, labels: Sequence[str], media: MediaStore, sink:
     return tally
 
 
-def _describe(draft: Path, file_format: Format, merged: Merged, campaign: Campaign, labels: Sequence[str], tally: Tally) -> str:
+def _describe(draft: Path, subject: _Subject, tally: Tally) -> str:
+    merged, campaign = subject.merged, subject.campaign
     files = [_fingerprint(draft, path) for path in sorted(draft.rglob("*")) if path.is_file()]
     digest = dataset_sha256(files)
-    (draft / "README.md").write_text(card(campaign, tally, digest, files=_FILES[file_format]), encoding="utf-8")
+    (draft / "README.md").write_text(card(campaign, tally, digest, files=_FILES[subject.file_format]), encoding="utf-8")
     document = {
         "schema_version": SCHEMA_VERSION,
-        "format": file_format,
+        "format": subject.file_format,
         "sha256": digest,
         "files": files,
         "campaign": {"uid": campaign.uid, "name": campaign.name, "version": campaign.version},
-        "labels": list(labels),
+        "labels": list(subject.labels),
         "columns": [{"name": name, "kind": key.kind} for key, name in merged.layout.columns.items()],
         "tally": asdict(tally),
         "unreadable_records": merged.unreadable,
@@ -146,11 +157,22 @@ def dataset_sha256(files: Sequence[dict[str, Any]]) -> str:
 
 def verify(folder: Path) -> dict[str, Any]:
     """Return the manifest of an exported data set after checking every byte of its files against it. Raises ``UserError``."""
+    document = read_manifest(folder)
     try:
-        document: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         found = [_fingerprint(folder, folder / str(file["name"])) for file in document["files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: is no complete exported data set ({error}); export the campaign again") from error
+    except OSError as error:
+        raise UserError(f"{folder}: a file that its {MANIFEST} names cannot be read ({error}); export the campaign again") from error
     if dataset_sha256(found) != document["sha256"]:
         raise UserError(f"{folder}: its files are not those that its {MANIFEST} names; export the campaign again")
+    return document
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of an exported data set, unchecked. Raises ``UserError`` when there is none of this version."""
+    try:
+        document = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: is no exported data set ({error}); export the campaign again") from error
+    if not isinstance(document, dict) or document.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{folder}: was exported by another version of actlabel; export the campaign again")
     return document

@@ -1,1 +1,1 @@
-"""Estimates and plots of a campaign in one page."""
+"""What a campaign's labels are worth: estimates with intervals, plots, one page."""

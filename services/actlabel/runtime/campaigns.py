@@ -130,6 +130,10 @@ class Campaigns:
         """Mark a campaign deleted; its name may come back with a new uid."""
         await self._database.execute(self._sql["mark_deleted"], uid)
 
+    async def deleted(self) -> frozenset[str]:
+        """Return the uids of deleted campaigns, whose records stages drop."""
+        return frozenset(row["uid"] for row in await self._database.fetch(self._sql["deleted"]))
+
     async def pause(self, uid: str, stage: str, reason: str) -> None:
         """Stop a campaign at a stage (or ``EVERY_STAGE``) until `campaign apply` or `campaign resume`; the first reason stays."""
         await self._database.execute(self._sql["pause"], uid, stage, reason, self._clock.now())

@@ -26,6 +26,9 @@ SELECT document FROM campaign_version WHERE uid = $1 AND version = $2;
 -- name: insert_version
 INSERT INTO campaign_version (uid, version, document, created_at) VALUES ($1, $2, $3, $4);
 
+-- name: deleted
+SELECT uid FROM campaign WHERE state = 'deleted';
+
 -- name: pauses
 SELECT uid, stage, reason FROM campaign_pause;
 

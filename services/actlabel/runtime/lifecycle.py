@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -33,3 +34,13 @@ async def until(stop: asyncio.Event, timeout_s: float) -> bool:
     except TimeoutError:
         return stop.is_set()
     return True
+
+
+async def run_together(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until all end. When one fails the others are cancelled and its error alone is raised: it says what to do."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from failed

@@ -39,11 +39,18 @@ class MediaStore:
 
     def _write(self, path: str, data: bytes) -> None:
         try:
-            if not self._files.exists(path):
+            if not self._is_whole(path, len(data)):
                 self._files.makedirs(self._files._parent(path), exist_ok=True)  # noqa: SLF001 - fsspec's own way to a parent
                 self._files.pipe_file(path, data)
         except OSError as error:
             raise UserError(f"ACTLABEL_STORAGE: cannot write {path} ({error})") from error
+
+    def _is_whole(self, path: str, size_bytes: int) -> bool:
+        """A writer that was killed leaves a shorter file under the same name: that one is written again."""
+        try:
+            return bool(self._files.size(path) == size_bytes)
+        except FileNotFoundError:
+            return False
 
     async def get(self, media: Media) -> bytes:
         """Return the bytes. Raises ``DeadLetter('bad-media', …)`` when they are not those that the record names."""
@@ -52,11 +59,11 @@ class MediaStore:
         digest = media.sha256.hex()
         if media.uri != f"media/{digest}":
             raise DeadLetter("bad-media", "the record names media outside ACTLABEL_STORAGE")
-        return self._verified(await asyncio.to_thread(self._read, self._path(digest)), media)
+        return self._verified(await asyncio.to_thread(self._read, self._path(digest), media.size_bytes), media)
 
-    def _read(self, path: str) -> bytes:
+    def _read(self, path: str, size_bytes: int) -> bytes:
         try:
-            content: Any = self._files.cat_file(path)
+            content: Any = self._files.cat_file(path, start=0, end=size_bytes + 1)
         except FileNotFoundError as error:
             raise DeadLetter("bad-media", "the media is not in ACTLABEL_STORAGE") from error
         except OSError as error:

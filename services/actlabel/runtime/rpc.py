@@ -19,12 +19,12 @@ _STATUS: dict[type[ActlabelError], grpc.StatusCode] = {
 _T = TypeVar("_T")
 
 
-async def answer(context: "grpc.aio.ServicerContext[object, object]", work: Awaitable[_T]) -> _T:
-    """Await ``work``; an error of ours ends the call with its status and its one line."""
+async def answer(context: "grpc.aio.ServicerContext[object, object]", work: Awaitable[_T], *, about: str = "") -> _T:
+    """Await ``work``; an error of ours ends the call with its status and its one line, which begins with ``about``."""
     try:
         return await work
     except ActlabelError as error:
-        await context.abort(_STATUS.get(type(error), grpc.StatusCode.INTERNAL), str(error))
+        await context.abort(_STATUS.get(type(error), grpc.StatusCode.INTERNAL), f"{about}{error}")
         raise
 
 

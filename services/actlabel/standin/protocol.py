@@ -3,7 +3,8 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,6 +13,7 @@ import orjson
 UNDER_REVIEW: Final = "Label under review: "
 """How the part begins that names the label which a critic judges."""
 
+_MARK: Final = re.compile(r"<<item \w+>>")
 _IMAGE_TOKENS: Final = 85  # what a hosted model charges for a small image
 
 
@@ -31,7 +33,7 @@ class Question:
 
     model: str
     task: Literal["annotate", "criticize"]
-    texts: tuple[str, ...]  # text parts of the user message, verbatim, without the label under review
+    texts: tuple[str, ...]  # text parts of the item, verbatim
     images: tuple[str, ...]  # data URLs
     label_under_review: str | None
     schema: Mapping[str, Any]  # of the answer; empty where the request asks for none
@@ -65,21 +67,29 @@ def read_question(body: bytes) -> Question:
     document = _document(body)
     messages = list(_messages(document))
     parts = list(_user_parts(messages))
-    texts = tuple(text for kind, text in parts if kind == "text")
+    own = _item_parts(parts)
     schema = _schema(document)
-    reviewed = next((text.removeprefix(UNDER_REVIEW) for text in texts if text.startswith(UNDER_REVIEW)), None)
-    own = [text for _, text in parts if not text.startswith(UNDER_REVIEW)]
+    reviewed = next((text.removeprefix(UNDER_REVIEW) for _, text in parts if text.startswith(UNDER_REVIEW)), None)
     return Question(
         model=document["model"],
         task="criticize" if _criticizes(schema, reviewed) else "annotate",
-        texts=tuple(text for text in texts if not text.startswith(UNDER_REVIEW)),
-        images=tuple(url for kind, url in parts if kind == "image_url"),
+        texts=tuple(text for kind, text in own if kind == "text"),
+        images=tuple(url for kind, url in own if kind == "image_url"),
         label_under_review=reviewed,
         schema=schema,
         request_digest=hashlib.blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest(),
-        item_digest=item_digest(own),
+        item_digest=item_digest(text for _, text in own),
         prompt_tokens=_prompt_tokens(messages, parts),
     )
+
+
+def _item_parts(parts: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+    """Keep what lies between the marks of the item; without marks, all but the label under review."""
+    texts = [text for _, text in parts]
+    start = next((place for place, text in enumerate(texts) if _MARK.fullmatch(text)), None)
+    if start is not None and (end_mark := texts[start].replace("<<", "<<end of ", 1)) in texts[start:]:
+        return parts[start + 1 : len(texts) - 1 - texts[::-1].index(end_mark)]
+    return [part for part in parts if not part[1].startswith(UNDER_REVIEW)]
 
 
 def _document(body: bytes) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """What was asked, how often, and how it ended: the witness of "paid once"."""
 
+import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +24,7 @@ class RequestLog:
         self.in_flight = 0
         self.most_in_flight = 0
         self._number = 0
+        self._turn: asyncio.Event | None = None
         self._file = _open(path) if path is not None else None
 
     def arrival(self, question: Question) -> tuple[int, int]:
@@ -41,7 +44,16 @@ class RequestLog:
             self.paid[question.request_digest] += 1
         self._write(outcome, number, question)
 
+    async def until(self, holds: Callable[["RequestLog"], bool]) -> None:
+        """Wait until ``holds`` is true of this log; it is asked again at every arrival and end."""
+        while not holds(self):
+            self._turn = self._turn or asyncio.Event()
+            await self._turn.wait()
+
     def _write(self, event: str, number: int, question: Question) -> None:
+        if self._turn is not None:
+            self._turn.set()
+            self._turn = None
         if self._file is None:
             return
         line = {

@@ -5,9 +5,12 @@ Kafka's terms mean what they mean in Kafka. Everything here runs on one event lo
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+
+MAX_RECORD_BYTES: Final = 8 * 2**20
+"""The largest record that every backend takes: key, value and headers together."""
 
 
 class Partition(NamedTuple):
@@ -49,8 +52,8 @@ class Producer(Protocol):
         """Hand a record over now; the returned future is done when the log has it safely (acks=all).
 
         The partition follows from the key (murmur2 as in Kafka's clients, on every backend). The future raises ``RetryLater``
-        when the log is out of reach for longer than the timeout, ``Fatal`` when the producer cannot go on, and
-        ``DeadLetter('too-large', …)`` when the record can never be taken.
+        when the log is out of reach for longer than the timeout, ``Fatal`` when the producer cannot go on, and ``DeadLetter`` when the
+        record can never be taken: ``'too-large'`` (above ``MAX_RECORD_BYTES``) or ``'unknown-topic'`` (never made, or deleted).
         """
 
     async def flush(self) -> None:
@@ -66,7 +69,9 @@ class Consumer(Protocol):
     async def poll(self, wanted: Collection[Partition], *, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return up to ``max_records`` from the ``wanted`` partitions, waiting up to ``timeout_s`` for the first.
 
-        Must be called at least every few seconds, with nothing wanted too (then it only waits): that is the sign of life to the group.
+        Returns early, with nothing, when the assignment changes; no record comes before ``assigned`` was told of its partition.
+        Raises ``Fatal`` when this member can never read again. Must be called at least every few seconds, with nothing wanted too (then it
+        only waits): that is the sign of life to the group.
         Records of partitions that are not wanted stay where they are. Partitions take turns.
         """
 
@@ -95,10 +100,10 @@ class Stream(Protocol):
         """Name the topics that begin with ``prefix``, with their partition counts."""
 
     async def end_offsets(self, topic: str) -> Mapping[Partition, int]:
-        """Say, per partition, the offset that the next record will get."""
+        """Say, per partition, the offset that the next record will get; nothing for a topic that does not exist."""
 
     async def committed(self, group: str, topic: str) -> Mapping[Partition, int | None]:
-        """Say, per partition, what a group has committed."""
+        """Say, per partition, what a group has committed; nothing for a topic that does not exist."""
 
     async def commit_start(self, group: str, topic: str) -> None:
         """Commit offset 0 where a group has committed nothing, so that its lag is visible before its first member starts."""

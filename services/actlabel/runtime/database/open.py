@@ -18,8 +18,8 @@ def schema() -> str:
 
 async def open_database(address: str, *, connections: int = 8) -> Database:
     """Open ``sqlite:///path`` or ``postgresql://…`` and make missing tables. Raises ``UserError`` when the address cannot be used."""
-    if address.startswith("sqlite:///"):
-        embedded = SqliteDatabase(address.removeprefix("sqlite:///"))
+    if (path := address.removeprefix("sqlite:///")) not in (address, ""):
+        embedded = SqliteDatabase(path)
         await embedded.open(schema())
         return embedded
     if address.startswith(("postgresql://", "postgres://")):

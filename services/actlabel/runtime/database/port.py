@@ -37,7 +37,8 @@ class Database(Session, Protocol):
     def try_lock(self, name: str) -> AbstractAsyncContextManager[bool]:
         """Hold a named lock of the whole system while the block runs; False where another process or task holds it.
 
-        It frees itself when its process dies.
+        It frees itself when its process dies. Should the database lose it (PostgreSQL restarts), the block is cancelled at its next await
+        and ``RetryLater`` raised. Errors of the block pass unchanged.
         """
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -12,19 +12,22 @@ from actlabel.core.errors import Fatal, RetryLater, UserError
 from actlabel.runtime.database.port import Row, Session
 
 _OUT_OF_REACH = (
-    OSError,
-    asyncio.TimeoutError,
+    OSError,  # TimeoutError too
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.QueryCanceledError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
 _TIMEOUT_S = 30.0
+# A lock's connection is found dead within half a minute when its machine vanishes without a word (no effect on unix sockets).
+_KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
 
 
 def _postgres_text(statement: str) -> str:
@@ -33,12 +36,21 @@ def _postgres_text(statement: str) -> str:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Only ever around calls of asyncpg: an error of a user's block is the user's own."""
     try:
         yield
     except asyncpg.DiskFullError as error:
         raise Fatal(f"PostgreSQL: {error}; give it space and start again") from error
     except _OUT_OF_REACH as error:
-        raise RetryLater(f"PostgreSQL is out of reach ({type(error).__name__}: {error})") from error
+        raise _retry(error) from error
+    except asyncpg.InterfaceError as error:
+        if "clos" not in str(error):  # wrong arguments are our defect, a connection or pool that is closed or closing is not
+            raise
+        raise _retry(error) from error
+
+
+def _retry(error: Exception) -> RetryLater:
+    return RetryLater(f"PostgreSQL is out of reach ({type(error).__name__}: {error})")
 
 
 class PostgresDatabase:
@@ -60,60 +72,129 @@ class PostgresDatabase:
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _key("schema"))
                 await connection.execute(schema)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            await self.close()
             raise UserError(f"PostgreSQL cannot be used ({error}); check ACTLABEL_DATABASE and that the server is up") from error
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        with _translated():
+            connection = await self._pool.acquire(timeout=_TIMEOUT_S)
+        try:
+            yield connection
+        finally:
+            with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):  # a broken one is replaced by the pool
+                await self._pool.release(connection)
 
     async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
         """See ``port.Session``."""
-        with _translated():
-            return list(await self._pool.fetch(_postgres_text(statement), *values))
+        async with self._connection() as connection:
+            return await _On(connection).fetch(statement, *values)
 
     async def execute(self, statement: str, *values: Any) -> int:
         """See ``port.Session``."""
-        with _translated():
-            return _touched(await self._pool.execute(_postgres_text(statement), *values))
+        async with self._connection() as connection:
+            return await _On(connection).execute(statement, *values)
 
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """See ``port.Session``."""
-        with _translated():
-            await self._pool.executemany(_postgres_text(statement), list(rows))
+        """See ``port.Session``. asyncpg runs it in a transaction of its own."""
+        async with self._connection() as connection:
+            await _On(connection).execute_many(statement, rows)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """See ``port.Database``."""
-        with _translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                yield _InTransaction(connection)
+        async with self._connection() as connection:
+            transaction = connection.transaction()
+            with _translated():
+                await transaction.start()
+            try:
+                yield _On(connection)
+            except BaseException:
+                with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):  # a lost connection has rolled back by itself
+                    await transaction.rollback()
+                raise
+            with _translated():
+                await transaction.commit()
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
-        """See ``port.Database``: a session-level advisory lock on a connection of its own."""
+        """See ``port.Database``: a session-level advisory lock on a connection of its own.
+
+        When that connection breaks, the lock is free for others: the block is cancelled at its next await, and ``RetryLater`` raised.
+        """
         with _translated():
-            connection = await asyncpg.connect(self._address, timeout=_TIMEOUT_S)
-            try:
-                yield bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(name)))
-            finally:
-                await connection.close(timeout=_TIMEOUT_S)
+            connection = await asyncpg.connect(self._address, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=_KEEPALIVE)
+        guard = _Guard()
+        try:
+            with _translated():
+                locked = bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", _key(name)))
+            if locked:
+                connection.add_termination_listener(guard.on_lost)
+                with guard:
+                    yield True
+            else:
+                yield False
+        finally:
+            connection.remove_termination_listener(guard.on_lost)
+            await _closed(connection)
 
     async def close(self) -> None:
         """See ``port.Database``."""
         if self._pool is not None:
             await self._pool.close()
+            self._pool = None
 
 
-class _InTransaction:
-    """Statements on the one connection of a transaction."""
+async def _closed(connection: Any) -> None:
+    """Close politely if the server still listens; either way the lock is free when this returns."""
+    try:
+        await connection.close(timeout=_TIMEOUT_S)
+    except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+        connection.terminate()
+
+
+class _Guard:
+    """Cancels the block that relies on a connection when it is lost, and turns that cancellation into ``RetryLater``."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._lost = False
+
+    def on_lost(self, _: Any) -> None:
+        if self._task is not None and not self._lost:
+            self._lost = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, self._task = self._task, None
+        if not self._lost or task is None:
+            return
+        if task.uncancel() > 0:  # somebody else cancelled it too
+            return
+        if kind is None or issubclass(kind, asyncio.CancelledError):
+            raise RetryLater("PostgreSQL broke the connection that held a lock")
+
+
+class _On:
+    """Statements on one connection."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
-        return list(await self._connection.fetch(_postgres_text(statement), *values))
+        with _translated():
+            return list(await self._connection.fetch(_postgres_text(statement), *values))
 
     async def execute(self, statement: str, *values: Any) -> int:
-        return _touched(await self._connection.execute(_postgres_text(statement), *values))
+        with _translated():
+            return _touched(await self._connection.execute(_postgres_text(statement), *values))
 
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        await self._connection.executemany(_postgres_text(statement), list(rows))
+        with _translated():
+            await self._connection.executemany(_postgres_text(statement), list(rows))
 
 
 def _touched(status: str) -> int:

@@ -4,15 +4,16 @@ import asyncio
 import json
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from actlabel.core.errors import Fatal, RetryLater, UserError
+from actlabel.core.errors import UserError
 from actlabel.runtime.database.port import Row, Session
+from actlabel.runtime.database.sqlite_errors import translated_sqlite_errors, use_wal
 
 _ANY = re.compile(r"=\s*ANY\s*\(\s*(\$\d+)\s*\)", re.IGNORECASE)
 _BUSY_TIMEOUT_S = 30.0
@@ -28,19 +29,6 @@ def _bind(values: Sequence[Any]) -> dict[str, Any]:
     return {str(i): json.dumps(list(v)) if isinstance(v, (list, tuple)) else v for i, v in enumerate(values, 1)}
 
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "full" in text or "disk I/O" in text:
-            raise Fatal(f"{path}: {text}; free some space and start again, nothing half-written is kept") from error
-        if "locked" in text or "busy" in text:
-            raise RetryLater(f"{path}: another process held the write lock for {_BUSY_TIMEOUT_S:.0f} s") from error
-        raise
-
-
 class SqliteDatabase:
     """See ``port.Database``. Other processes may open the same file beside this one; their writes take turns."""
 
@@ -49,12 +37,17 @@ class SqliteDatabase:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._turn = asyncio.Lock()
+        self._in_transaction: asyncio.Task[Any] | None = None  # who has the turn for a whole transaction
         self._names: dict[str, asyncio.Lock] = {}
         self._connection: sqlite3.Connection | None = None
 
     async def open(self, schema: str) -> None:
         """Open the file and make the tables that are missing. Raises ``UserError`` when the file cannot be used."""
-        await self._call(lambda: self._open(schema))
+        try:
+            await self._call(lambda: self._open(schema))
+        except BaseException:
+            self._thread.shutdown(wait=False)
+            raise
 
     def _open(self, schema: str) -> None:
         try:
@@ -62,8 +55,9 @@ class SqliteDatabase:
                 Path(self._path).parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
+            use_wal(connection)
+            # what was paid for, decided or answered survives a loss of power, as the stream's records do
+            connection.execute("PRAGMA synchronous=FULL")
             connection.executescript(schema)
         except (sqlite3.Error, OSError) as error:
             raise UserError(f"{self._path}: not usable as a SQLite database ({error}); name another file in ACTLABEL_DATABASE") from error
@@ -72,53 +66,77 @@ class SqliteDatabase:
     async def _call(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def _call_to_the_end(self, work: Callable[[], _T]) -> _T:
+        """Run ``work`` and wait for it even when cancelled, since what follows must know that it is over."""
+        running = asyncio.ensure_future(self._call(work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
+    @asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        assert self._in_transaction is not asyncio.current_task(), (
+            "inside a transaction, use its session: the database would wait for itself"
+        )
+        async with self._turn:
+            yield
+
     def _run(self, statement: str, values: Sequence[Any]) -> tuple[list[Row], int]:
         assert self._connection is not None, "open() comes first"
-        with _translated(self._path):
+        with translated_sqlite_errors(self._path):
             cursor = self._connection.execute(_sqlite_text(statement), _bind(values))
-            return cursor.fetchall(), cursor.rowcount
+            return cursor.fetchall(), max(cursor.rowcount, 0)
 
-    def _run_many(self, statement: str, rows: list[Sequence[Any]], *, own_transaction: bool) -> None:
+    def _run_many(self, statement: str, rows: list[Sequence[Any]]) -> None:
         assert self._connection is not None, "open() comes first"
-        with _translated(self._path):
-            if own_transaction:
-                self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._connection.executemany(_sqlite_text(statement), [_bind(row) for row in rows])
-            except BaseException:
-                if own_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            if own_transaction:
-                self._connection.execute("COMMIT")
+        with translated_sqlite_errors(self._path):
+            self._connection.executemany(_sqlite_text(statement), [_bind(row) for row in rows])
+
+    def _run_many_alone(self, statement: str, rows: list[Sequence[Any]]) -> None:
+        self._run("BEGIN IMMEDIATE", ())
+        try:
+            self._run_many(statement, rows)
+            self._run("COMMIT", ())
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:  # SQLite undoes some failures itself
+            self._run("ROLLBACK", ())
 
     async def fetch(self, statement: str, *values: Any) -> Sequence[Row]:
         """See ``port.Session``."""
-        async with self._turn:
+        async with self._own_turn():
             return (await self._call(lambda: self._run(statement, values)))[0]
 
     async def execute(self, statement: str, *values: Any) -> int:
         """See ``port.Session``."""
-        async with self._turn:
+        async with self._own_turn():
             return (await self._call(lambda: self._run(statement, values)))[1]
 
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """See ``port.Session``."""
         listed = list(rows)
-        async with self._turn:
-            await self._call(lambda: self._run_many(statement, listed, own_transaction=True))
+        async with self._own_turn():
+            await self._call(lambda: self._run_many_alone(statement, listed))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
         """See ``port.Database``."""
-        async with self._turn:
-            await self._call(lambda: self._run("BEGIN IMMEDIATE", ()))
+        async with self._own_turn():
             try:
+                await self._call_to_the_end(lambda: self._run("BEGIN IMMEDIATE", ()))
+                self._in_transaction = asyncio.current_task()
                 yield _InTransaction(self)
+                await self._call_to_the_end(lambda: self._run("COMMIT", ()))
             except BaseException:
-                await asyncio.shield(self._call(lambda: self._run("ROLLBACK", ())))
+                await self._call_to_the_end(self._roll_back)
                 raise
-            await asyncio.shield(self._call(lambda: self._run("COMMIT", ())))
+            finally:
+                self._in_transaction = None
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
@@ -152,4 +170,4 @@ class _InTransaction:
 
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         listed = list(rows)
-        await self._database._call(lambda: self._database._run_many(statement, listed, own_transaction=False))  # noqa: SLF001 - same module
+        await self._database._call(lambda: self._database._run_many(statement, listed))  # noqa: SLF001 - same module

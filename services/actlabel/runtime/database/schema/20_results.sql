@@ -9,9 +9,14 @@ CREATE TABLE IF NOT EXISTS result (
 );
 CREATE INDEX IF NOT EXISTS result_campaign ON result (uid, stage);
 
--- Money of a campaign. spent + reserved never exceeds the cap.
+-- Money of a campaign, a row per process and stage that ever asked a model that costs. Each row is written by its owner alone, with
+-- totals, so that writing twice changes nothing. What a campaign spent is the sum over its rows; SUM(spent_usd + reserved_usd) never
+-- exceeds its cap.
 CREATE TABLE IF NOT EXISTS spend (
-    uid TEXT PRIMARY KEY,
+    uid TEXT NOT NULL,
+    owner TEXT NOT NULL,
     spent_usd DOUBLE PRECISION NOT NULL,
-    reserved_usd DOUBLE PRECISION NOT NULL
+    reserved_usd DOUBLE PRECISION NOT NULL,   -- for calls in flight and the next ones
+    expires_at DOUBLE PRECISION NOT NULL,     -- an owner not seen until then is gone; its reservation stays, for it may have been spent
+    PRIMARY KEY (uid, owner)
 );

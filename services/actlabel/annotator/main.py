@@ -1,0 +1,76 @@
+"""The annotator as a process: the stream loop and the gRPC server around one handler."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+import grpc
+
+from actlabel.annotator.handle import AnnotateItem
+from actlabel.annotator.rpc import SERVICE, AnnotatorService
+from actlabel.chat.open import open_asker
+from actlabel.contracts.v1.annotator_pb2_grpc import add_AnnotatorServicer_to_server
+from actlabel.contracts.v1.item_pb2 import Item
+from actlabel.core import topics
+from actlabel.host.host import Host
+from actlabel.runtime.campaigns import Campaign
+from actlabel.runtime.log import get_log
+from actlabel.runtime.rpc import serve_rpc
+from actlabel.stream.dead_letters import DeadLetters
+from actlabel.stream.handling import Handle
+from actlabel.stream.limits import Limits
+from actlabel.stream.outgoing import Outgoing
+from actlabel.stream.stage import Stage
+
+_log = get_log(__name__)
+
+
+async def run(host: Host, *, serve_grpc: bool = True) -> None:
+    """Annotate items until ``host.stop`` is set, then drain. Raises ``UserError`` for settings that cannot be used."""
+    async with AsyncExitStack() as stack:
+        asker = await stack.enter_async_context(
+            open_asker(stage=topics.ANNOTATOR, settings=host.settings, database=host.database, campaigns=host.campaigns, clock=host.clock)
+        )
+        annotate = AnnotateItem(asker)
+        if serve_grpc:
+            await _serve(host, annotate, stack)
+        stage = _stage(host, annotate)
+        host.health.add_liveness(topics.ANNOTATOR, stage.liveness)
+        host.health.add_readiness(topics.ANNOTATOR, stage.readiness)
+        await stage.run(host.stop)
+
+
+async def _serve(host: Host, annotate: AnnotateItem, stack: AsyncExitStack) -> None:
+    def register(server: grpc.aio.Server) -> None:
+        add_AnnotatorServicer_to_server(AnnotatorService(annotate, host.campaigns), server)  # type: ignore[no-untyped-call]  # generated
+
+    server = serve_rpc(host=host.settings.host, port=host.settings.grpc_port, services=[SERVICE], register=register)
+    _log.info("gRPC is served", stage=topics.ANNOTATOR, port=await stack.enter_async_context(server))
+
+
+def _stage(host: Host, annotate: AnnotateItem) -> Stage:
+    dead_letters = DeadLetters(
+        database=host.database,
+        stream=host.stream,
+        campaigns=host.campaigns,
+        clock=host.clock,
+        per_minute=host.settings.dead_letters_per_minute,
+    )
+    return Stage(
+        name=topics.ANNOTATOR,
+        stream=host.stream,
+        source_kind=topics.ITEMS,
+        handle=_handle(annotate),
+        campaigns=host.campaigns,
+        dead_letters=dead_letters,
+        limits=Limits.of(host.settings),
+        clock=host.clock,
+    )
+
+
+def _handle(annotate: AnnotateItem) -> Handle:
+    async def handle(item: Item, campaign: Campaign) -> Sequence[Outgoing]:
+        done = await annotate(item, campaign)
+        value = done.SerializeToString(deterministic=True)  # a redelivery emits the same bytes
+        return (Outgoing(topic=topics.topic(topics.ANNOTATED, campaign.uid), key=item.id.encode(), value=value),)
+
+    return handle

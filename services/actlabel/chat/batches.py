@@ -1,0 +1,59 @@
+"""Many small requests of concurrent items as few large ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Batches(Generic[Q, A]):
+    """Collects what comes in while the previous batch runs, so that batches grow with the load and nothing waits for a timer."""
+
+    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int) -> None:
+        """``work`` answers a batch in its order; what it raises, everyone in the batch gets."""
+        self._work = work
+        self._largest = largest
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Q) -> A:
+        """Answer one request as part of the next batch."""
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        return await future
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(0)  # everything of this turn of the loop comes along
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
+            await self._run([entry for entry in batch if not entry[1].done()])
+
+    async def _run(self, batch: list[tuple[Q, "asyncio.Future[A]"]]) -> None:
+        try:
+            answers = await self._work([request for request, _ in batch]) if batch else ()
+        except Exception as error:  # noqa: BLE001 - everyone in the batch gets it
+            _settle(batch, [error] * len(batch))
+        else:
+            _settle(batch, answers)
+
+    async def close(self) -> None:
+        """Stop; whoever still waits is cancelled."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for _, future in self._waiting:
+            future.cancel()
+
+
+def _settle(batch: list[tuple[Q, "asyncio.Future[A]"]], answers: Sequence[A | Exception]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

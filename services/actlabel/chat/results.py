@@ -1,0 +1,149 @@
+"""Results: what a model was asked word for word is never asked, and paid, again.
+
+A result id is the SHA-256 of [campaign uid, stage] and the canonical request, both JSON. The canonical request holds the messages as
+rendered (images by their SHA-256; the critic's messages hold the annotation judged), the schema of the answer, the strategy, the model
+and the parameters that change an answer. The endpoint's address, key, price and retries are not in it: the same model behind another
+address is the same model.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import orjson
+
+from actlabel.chat.batches import Batches
+from actlabel.chat.retry import backoff_s
+from actlabel.chat.strategy import Question
+from actlabel.core.errors import RetryLater
+from actlabel.runtime import metrics
+from actlabel.runtime.campaign_file import Model
+from actlabel.runtime.clock import Clock
+from actlabel.runtime.database.port import Database, load_statements
+from actlabel.runtime.log import get_log
+
+_LARGEST_BATCH = 256
+_log = get_log(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What a call brought."""
+
+    payload: bytes  # the Annotation or Critique as protobuf
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Put:
+    result_id: str
+    uid: str
+    stage: str
+    paid: Paid
+
+
+def canonical_request(question: Question, *, model: Model, strategy: str) -> bytes:
+    """Write a question as JSON in which equal questions are equal bytes."""
+    return orjson.dumps(
+        {
+            "messages": [orjson.Fragment(message.canonical) for message in question.messages],
+            "model": model.model,
+            "parameters": {
+                "json_schema": model.json_schema,
+                "max_output_tokens": model.max_output_tokens,
+                "temperature": model.temperature,
+            },
+            "schema": orjson.Fragment(question.schema.canonical),
+            "strategy": strategy,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def result_id(uid: str, stage: str, request: bytes) -> str:
+    """Name the answer to a canonical request: 64 hexadecimal digits."""
+    digest = hashlib.sha256(orjson.dumps([uid, stage]))
+    digest.update(request)
+    return digest.hexdigest()
+
+
+class Results:
+    """Looks up, calls, puts: in this order. The first write wins and everyone gets what was written first."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Keep the database; nothing is read yet."""
+        self._database = database
+        self._clock = clock
+        self._sql = load_statements("actlabel.chat")
+        self._lookups: Batches[str, bytes | None] = Batches(self._look_up, largest=_LARGEST_BATCH)
+        self._puts: Batches[_Put, bytes] = Batches(self._put, largest=_LARGEST_BATCH)
+        self._flights: dict[str, asyncio.Task[bytes]] = {}
+        self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
+
+    async def get_or_call(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
+        """Return the stored payload of a result, after calling and storing when there is none.
+
+        Concurrent requests for one id share one call. It goes on when those who wait for it are cancelled: it is paid already.
+        Raises what ``call`` raises, and ``RetryLater`` when the database is out of reach before the call; after it, storing is tried
+        until it succeeds.
+        """
+        flight = self._flights.get(result_id)
+        if flight is None:
+            flight = self._flights[result_id] = asyncio.create_task(self._fly(result_id, uid, stage, call))
+            flight.add_done_callback(lambda done: self._landed(result_id, done))
+        return await asyncio.shield(flight)
+
+    def _landed(self, result_id: str, flight: "asyncio.Task[bytes]") -> None:
+        self._flights.pop(result_id, None)
+        self._paid.discard(result_id)
+        if not flight.cancelled():
+            flight.exception()  # whoever waited got it; where nobody did, nobody needs it
+
+    async def _fly(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
+        stored = await self._lookups.submit(result_id)
+        metrics.RESULT_LOOKUPS.labels(stage, "miss" if stored is None else "hit").inc()
+        if stored is not None:
+            return stored
+        paid = await call()
+        self._paid.add(result_id)
+        return await self._store(_Put(result_id=result_id, uid=uid, stage=stage, paid=paid))
+
+    async def _store(self, put: _Put) -> bytes:
+        chance = random.Random()  # noqa: S311 - jitter is no secret
+        for attempt in count():
+            try:
+                return await self._puts.submit(put)
+            except RetryLater:
+                _log.warning("a paid answer could not be stored and is tried again", stage=put.stage, campaign=put.uid)
+                await self._clock.sleep(backoff_s(attempt, chance=chance))
+        raise AssertionError("counting does not end")
+
+    async def _look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        rows = await self._database.fetch(self._sql["results"], list(ids))
+        found = {row["result_id"]: bytes(row["payload"]) for row in rows}
+        return [found.get(result_id) for result_id in ids]
+
+    async def _put(self, puts: Sequence[_Put]) -> Sequence[bytes]:
+        """Insert in the order of ids, so that two processes never wait for each other in a circle; then read back."""
+        now = self._clock.now()
+        ordered = sorted(puts, key=lambda put: put.result_id)
+        rows = [(put.result_id, put.uid, put.stage, put.paid.payload, put.paid.cost_usd, now) for put in ordered]
+        async with self._database.transaction() as session:
+            await session.execute_many(self._sql["put_result"], rows)
+            stored = await session.fetch(self._sql["results"], [put.result_id for put in ordered])
+        payloads = {row["result_id"]: bytes(row["payload"]) for row in stored}
+        return [payloads[put.result_id] for put in puts]
+
+    async def close(self, *, grace_s: float = 5.0) -> None:
+        """Store the answers that are here, within ``grace_s``; then abandon what is still being asked."""
+        if storing := [self._flights[result_id] for result_id in self._paid]:
+            await asyncio.wait(storing, timeout=grace_s)
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        await self._lookups.close()
+        await self._puts.close()

@@ -1,0 +1,25 @@
+-- name: results
+SELECT result_id, payload FROM result WHERE result_id = ANY($1);
+
+-- name: put_result
+-- The first write wins.
+INSERT INTO result (result_id, uid, stage, payload, cost_usd, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING;
+
+-- name: lock_spend
+-- One owner at a time looks at the sums of a campaign and reserves.
+SELECT 1 AS locked /*postgres: FROM (SELECT pg_advisory_xact_lock(hashtextextended($1, 20))) AS held */ WHERE $1 <> '';
+
+-- name: spend_of_others
+SELECT
+    COALESCE(SUM(spent_usd), 0) AS spent,
+    COALESCE(SUM(reserved_usd), 0) AS reserved,
+    COALESCE(SUM(CASE WHEN expires_at >= $3 THEN reserved_usd ELSE 0 END), 0) AS reserved_by_living
+FROM spend WHERE uid = $1 AND owner <> $2;
+
+-- name: put_spend
+INSERT INTO spend (uid, owner, spent_usd, reserved_usd, expires_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (uid, owner) DO UPDATE
+SET spent_usd = excluded.spent_usd, reserved_usd = excluded.reserved_usd, expires_at = excluded.expires_at;
+
+-- name: spent
+SELECT COALESCE(SUM(spent_usd), 0) AS spent, COALESCE(SUM(reserved_usd), 0) AS reserved FROM spend WHERE uid = $1;

@@ -1,0 +1,107 @@
+"""The OpenAI chat-completions wire format: requests out, answers in. Pure."""
+
+import base64
+from typing import Any
+
+import orjson
+
+from actlabel.chat.port import ChatAnswer, ChatRequest, Message, Part, TextPart, TokenUsage
+from actlabel.chat.retry import TryAgain
+from actlabel.runtime.campaign_file import Price
+
+_BYTES_PER_TOKEN = 4
+_TOKENS_PER_IMAGE = 1000
+_MOST_TOKENS = 10**9
+
+
+def encode(request: ChatRequest) -> bytes:
+    """Write the body of a request. What is the same for every item of a campaign version was encoded before."""
+    body: dict[str, Any] = {
+        "model": request.model.model,
+        "messages": [_message(message, request) for message in request.messages],
+        "temperature": request.model.temperature,
+        "max_tokens": request.model.max_output_tokens,
+    }
+    if request.model.json_schema:
+        body["response_format"] = orjson.Fragment(request.schema.response_format)
+    return orjson.dumps(body)
+
+
+def _message(message: Message, request: ChatRequest) -> Any:
+    if not message.has_images:
+        return orjson.Fragment(message.canonical)
+    return {"role": message.role, "content": [_part(part, request) for part in message.parts]}
+
+
+def _part(part: Part, request: ChatRequest) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    data = base64.b64encode(request.media[part.sha256]).decode("ascii")
+    return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
+
+
+def decode(body: bytes, request: ChatRequest) -> ChatAnswer:
+    """Read the body of a successful answer. Raises ``TryAgain`` when it is not one."""
+    try:
+        document = orjson.loads(body)
+        choice = document["choices"][0]
+        message = choice["message"]
+    except (orjson.JSONDecodeError, LookupError, TypeError) as error:
+        raise TryAgain("the endpoint's answer is no chat completion", status="malformed") from error
+    if not isinstance(message, dict):
+        raise TryAgain("the endpoint's answer is no chat completion", status="malformed")
+    text = _text(message)
+    usage = _usage(document.get("usage"), request, text)
+    return ChatAnswer(
+        text=text,
+        finish_reason=str(choice.get("finish_reason") or "unknown")[:40],
+        usage=usage,
+        cost_usd=cost_usd(usage, request.model.price),
+    )
+
+
+def _text(message: dict[str, Any]) -> str:
+    """Join what the model said; a refusal stands in a field of its own."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    refusal = message.get("refusal")
+    return content if isinstance(content, str) and content else refusal if isinstance(refusal, str) else ""
+
+
+def _usage(reported: Any, request: ChatRequest, text: str) -> TokenUsage:
+    counts = [reported.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(reported, dict) else []
+    match counts:
+        case [int(sent), int(written)] if bool not in map(type, counts) and 0 <= sent <= _MOST_TOKENS and 0 <= written <= _MOST_TOKENS:
+            return TokenUsage(input_tokens=sent, output_tokens=written)
+    return TokenUsage(
+        input_tokens=-(-request.text_bytes() // _BYTES_PER_TOKEN) + _TOKENS_PER_IMAGE * len(request.media),
+        output_tokens=-(-len(text.encode()) // _BYTES_PER_TOKEN),
+        estimated=True,
+    )
+
+
+def cost_usd(usage: TokenUsage, price: Price) -> float:
+    """What an answer cost, by the price in the campaign file."""
+    millionths = usage.input_tokens * price.input_usd_per_million_tokens + usage.output_tokens * price.output_usd_per_million_tokens
+    return millionths / 1e6
+
+
+def error_message(body: bytes) -> str:
+    """Find what an endpoint says went wrong: ``error.message`` where there is one, else the beginning of its words; one line."""
+    try:
+        document = orjson.loads(body)
+        error = document.get("error", document.get("detail", document.get("message")))
+        text = error.get("message") if isinstance(error, dict) else error
+    except (orjson.JSONDecodeError, AttributeError):
+        text = body[:1000].decode("utf-8", "replace")
+    return " ".join(str(text or "").split())[:300]
+
+
+def error_code(body: bytes) -> str:
+    """Return ``error.code`` where the endpoint gives one, else nothing."""
+    try:
+        code = orjson.loads(body)["error"]["code"]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return ""
+    return code if isinstance(code, str) else ""

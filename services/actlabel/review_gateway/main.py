@@ -1,0 +1,113 @@
+"""Runs the review gateway: the queue fed from the stream, the page and its API, the outbox. The only file here that sees everything."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from actlabel.core.errors import RetryLater
+from actlabel.host.host import Host
+from actlabel.review_gateway.access import Door, errors_as_json, security_headers
+from actlabel.review_gateway.answers import Answers
+from actlabel.review_gateway.api import Api
+from actlabel.review_gateway.bodies import LARGEST_BODY_BYTES
+from actlabel.review_gateway.domain import Caller, State
+from actlabel.review_gateway.guesses import Guesses
+from actlabel.review_gateway.leases import Leases
+from actlabel.review_gateway.outbox import Outbox
+from actlabel.review_gateway.page import Page
+from actlabel.review_gateway.reading import Reading
+from actlabel.review_gateway.reviewers import Reviewers, read_operator_token
+from actlabel.runtime.lifecycle import until
+from actlabel.runtime.log import get_log
+from actlabel.runtime.media import MediaStore
+from actlabel.runtime.metrics import REVIEWS
+
+_LOG = get_log(__name__)
+_LOOK_S: Final = 5.0
+
+
+class _People:
+    """Whether anybody can log in, as of the last look."""
+
+    def __init__(self, reviewers: Reviewers) -> None:
+        self._reviewers = reviewers
+        self.missing: str | None = "not looked yet"
+
+    async def look(self) -> None:
+        before, self.missing = self.missing, await self._reviewers.missing()
+        if self.missing is not None and self.missing != before:
+            _LOG.warning("the review gateway is not ready", why=self.missing)
+
+
+async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], None] | None = None) -> None:
+    """Work until ``host.stop``, then publish every answer that is due.
+
+    ``started`` is told the URL of the page. Raises ``UserError`` for an unusable token file.
+    """
+    token = read_operator_token(host.settings.review_token_file)
+    reviewers = Reviewers(database=host.database, clock=host.clock, operator_token=token)
+    people = _People(reviewers)
+    outbox = Outbox(database=host.database, producer=host.stream.producer(), clock=host.clock)
+    host.health.add_readiness("review-gateway people", lambda: people.missing)
+    host.health.add_readiness("review-gateway outbox", outbox.trouble)
+    await people.look()
+    async with _page(host, reviewers, started) if serve_http else _nothing(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(_consume(host))
+        tasks.create_task(outbox.run(host.stop))
+        tasks.create_task(_watch(host, people))
+
+
+async def _consume(host: Host) -> None:
+    raise NotImplementedError
+
+
+def application(host: Host, reviewers: Reviewers) -> web.Application:
+    """Put page and API together."""
+    leases = Leases(database=host.database, clock=host.clock)
+    answers = Answers(database=host.database, clock=host.clock, campaigns=host.campaigns, leases=leases)
+    reading = Reading(database=host.database)
+    door = Door(reviewers=reviewers, guesses=Guesses(host.clock))
+    app = web.Application(client_max_size=LARGEST_BODY_BYTES, middlewares=[security_headers, errors_as_json, door.only_known])
+    media = MediaStore(host.settings.storage)
+    Api(campaigns=host.campaigns, leases=leases, answers=answers, reading=reading, media=media).add_routes(app)
+    Page(reviewers=reviewers, door=door).add_routes(app)
+    return app
+
+
+@asynccontextmanager
+async def _page(host: Host, reviewers: Reviewers, started: Callable[[str], None] | None) -> AsyncIterator[None]:
+    """Serve while the block runs."""
+    runner = web.AppRunner(application(host, reviewers), access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host.settings.host, host.settings.review_port).start()
+        url = f"http://{host.settings.host}:{runner.addresses[0][1]}"
+        _LOG.info("the review page is open", url=url)
+        if started is not None:
+            started(url)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield
+
+
+async def _watch(host: Host, people: _People) -> None:
+    """Look now and then whether anybody can log in, and how long the queues are."""
+    reading = Reading(database=host.database)
+    nobody = Caller(name="", is_lead=False)
+    while not await until(host.stop, _LOOK_S):
+        try:
+            await people.look()
+            for campaign in await host.campaigns.list():
+                progress = await reading.progress(campaign, nobody)
+                for state in State:
+                    REVIEWS.labels(campaign=campaign.name, state=state.value).set(progress.items[state])
+        except RetryLater as error:
+            _LOG.warning("the database is out of reach", error=str(error))

@@ -1,0 +1,258 @@
+"""A member of a Kafka consumer group.
+
+aiokafka rebalances in the background and hands out records of a new assignment before its callbacks have finished. Three rules keep
+that apart from what the owner sees: a partition can be read only while it has a buffer here; buffers are dropped in the first, synchronous
+step of a revocation and made again in the step that told the owner and set the position; whatever was fetched across a revocation
+is thrown away, since the position is set anew.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import TopicPartition
+
+from actlabel.core.errors import Fatal, RetryLater
+from actlabel.runtime.log import get_log
+from actlabel.stream.kafka_client import BATCH_BYTES, REQUEST_TIMEOUT_MS, named, translated_kafka_errors
+from actlabel.stream.kafka_topics import KafkaTopics
+from actlabel.stream.port import Partition, Rebalance, Record
+
+_HEARTBEAT_MS: Final = 1000
+_REBALANCE_TIMEOUT_MS: Final = 60_000  # aiokafka would take the session timeout
+_NEW_TOPICS_MS: Final = 2000
+_FETCH_WAIT_MS: Final = 200
+_LAST_COMMIT_S: Final = 5.0
+_COMMIT_S: Final = 15.0
+_BACKOFF_S: Final = 0.2
+_NOWHERE: Final = TopicPartition("", 0)  # asking for it is a sign of life to the group and brings no records
+_log = get_log(__name__)
+
+
+class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """See ``port.Consumer``."""
+
+    def __init__(
+        self, servers: str, group: str, *, topic_prefix: str, rebalance: Rebalance, topics: KafkaTopics, session_timeout_s: float
+    ) -> None:
+        """``topics``: for committed offsets. ``session_timeout_s``: silence after which the group counts this member as dead."""
+        self._group = group
+        self._prefix = topic_prefix
+        self._rebalance = rebalance
+        self._topics = topics
+        # its memory of the assignment is a class attribute: members of one process must not share the class
+        assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
+        self._client: Any = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            client_id=group,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(assignor,),
+            session_timeout_ms=int(session_timeout_s * 1000),
+            heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
+            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
+            metadata_max_age_ms=_NEW_TOPICS_MS,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
+        )
+        self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
+        self._revocations = 0
+        self._rebalancing = False
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._adopting: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[Any] | None = None
+        self._fetched_at = 0  # the number of revocations when that fetch began
+        self._committing: asyncio.Task[None] | None = None
+        self._commit_turn = asyncio.Lock()
+        self._turn = 0
+        self._failure: Exception | None = None
+
+    async def start(self) -> None:
+        """Connect and begin to join. Raises ``RetryLater`` or ``Fatal``."""
+        with translated_kafka_errors():
+            try:
+                await self._client.start()
+            except BaseException:
+                await self._client.stop()
+                raise
+            self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
+
+    async def close(self) -> None:
+        """Leave the group at once. Commits nothing."""
+        self._buffers.clear()
+        if self._adopting is not None:
+            self._adopting.cancel()
+        try:
+            await self._client.stop()
+        except KafkaError as error:
+            _log.warning("Kafka consumer did not leave cleanly", group=self._group, error=repr(error))
+        if tasks := [task for task in (self._adopting, self._fetching, self._committing) if task is not None]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def assignment(self) -> frozenset[Partition]:
+        """See ``port.Consumer``."""
+        return frozenset(self._buffers)
+
+    # ── rebalances ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_partitions_revoked(self, revoked: Collection[Any]) -> Any:  # noqa: ARG002 - all are: aiokafka's protocol is eager
+        """Forget every partition before anything awaits, then commit for the last time."""
+        self._revocations += 1
+        self._rebalancing = True
+        if self._adopting is not None:
+            self._adopting.cancel()
+        lost = frozenset(self._buffers)
+        self._buffers.clear()
+        last: Mapping[Partition, int] = {}
+        if lost:
+            try:
+                last = self._rebalance.revoked(lost)
+            except Exception as error:  # noqa: BLE001 - poll raises it
+                self._failure = error
+        self._tell_change()
+        return self._commit_last({p: offset for p, offset in last.items() if p in lost})
+
+    async def _commit_last(self, offsets: Mapping[Partition, int]) -> None:
+        """Nothing older may arrive after this commit, and nothing of ours after the rebalance: Kafka checks only the generation."""
+        if self._committing is not None and not self._committing.done():
+            self._committing.cancel()
+            await asyncio.wait([self._committing])
+        if not offsets:
+            return
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self._client.commit({named(p): offset for p, offset in offsets.items()})
+        except (KafkaError, OSError, TimeoutError) as error:
+            _log.warning("Kafka did not take the last commit; its records come again", group=self._group, error=repr(error))
+
+    def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        """Adopt the partitions in a task of its own: heartbeats begin only after this callback."""
+        self._rebalancing = False
+        self._tell_change()
+        if assigned:
+            partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
+            self._adopting = asyncio.create_task(self._adopt(partitions), name=f"{self._group} adopts partitions")
+
+    async def _adopt(self, partitions: Sequence[Partition]) -> None:
+        """Read where the group stands, then in one step without an await: tell the owner, set positions, let records flow."""
+        try:
+            committed = await self._positions(partitions)
+            starts = self._rebalance.assigned(committed)
+            for partition, offset in committed.items():
+                self._client.seek(named(partition), starts.get(partition, offset))
+                self._buffers[partition] = deque()
+        except Exception as error:  # noqa: BLE001 - poll raises it
+            self._failure = error
+        self._tell_change()
+
+    async def _positions(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """Return what is committed; where nothing is, commit the log's start, so that the lag is visible."""
+        while True:
+            try:
+                with translated_kafka_errors():
+                    committed = await self._topics.committed(self._group, partitions)
+                    new = [named(p) for p in partitions if committed[p] is None]
+                    starts = await self._client.beginning_offsets(new) if new else {}
+                    if starts:
+                        await self._client.commit(starts)
+            except (RetryLater, IllegalStateError) as error:  # until it works or the partitions are revoked again
+                _log.warning("Kafka does not say yet where the group stands", group=self._group, error=str(error))
+                await asyncio.sleep(_BACKOFF_S)
+            else:
+                return {p: starts[named(p)] if offset is None else offset for p, offset in committed.items()}
+
+    def _tell_change(self) -> None:
+        if not self._changed.done():
+            self._changed.set_result(None)
+        self._changed = asyncio.get_running_loop().create_future()
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def poll(self, wanted: Collection[Partition], *, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """See ``port.Consumer``."""
+        if self._failure is not None:
+            raise self._failure
+        mine = [p for p in wanted if p in self._buffers]
+        hungry = [p for p in mine if not self._buffers[p]]
+        wait_s = timeout_s if len(hungry) == len(mine) else 0.0
+        changed = self._changed
+        fetching = self._fetch(hungry, wait_s if mine else 0.0)
+        await asyncio.wait({changed, fetching} if fetching and mine else {changed}, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+        self._store()
+        if self._failure is not None:
+            raise self._failure
+        return () if changed.done() else self._take(mine, max_records)
+
+    def _fetch(self, hungry: Sequence[Partition], wait_s: float) -> "asyncio.Task[Any] | None":
+        """Ask Kafka for the partitions that have nothing buffered. A fetch that outlives its poll serves the next one."""
+        if self._fetching is None and not self._rebalancing:  # aiokafka would wait for the rebalance, however long that takes
+            self._fetched_at = self._revocations
+            asked = [named(p) for p in hungry] or [_NOWHERE]
+            self._fetching = asyncio.create_task(self._client.getmany(*asked, timeout_ms=int(wait_s * 1000)))
+        return self._fetching
+
+    def _store(self) -> None:
+        if self._fetching is None or not self._fetching.done():
+            return
+        fetching, self._fetching = self._fetching, None
+        if (error := fetching.exception()) is not None:
+            self._on_fetch_error(error)
+        elif self._fetched_at == self._revocations:
+            for tp, records in fetching.result().items():
+                self._buffers[Partition(tp.topic, tp.partition)].extend(records)
+
+    def _on_fetch_error(self, error: BaseException) -> None:
+        if isinstance(error, KafkaError) and error.retriable:
+            _log.warning("Kafka fetch failed and is repeated", group=self._group, error=repr(error))
+        else:
+            self._failure = Fatal(f"the Kafka consumer of {self._group} cannot go on ({error!r})")
+            self._failure.__cause__ = error
+
+    def _take(self, mine: Sequence[Partition], max_records: int) -> Sequence[Record]:
+        """Take an equal share from every partition that has records; they take turns in going first."""
+        ready = [p for p in mine if self._buffers[p]]
+        self._turn += 1
+        first = self._turn % len(ready) if ready else 0
+        taken: list[Record] = []
+        for index, partition in enumerate(ready[first:] + ready[:first]):
+            buffer = self._buffers[partition]
+            share = -(-(max_records - len(taken)) // (len(ready) - index))
+            taken += [as_record(partition, buffer.popleft()) for _ in range(min(share, len(buffer)))]
+        return taken
+
+    # ── committing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``port.Consumer``."""
+        async with self._commit_turn:
+            mine = {named(p): offset for p, offset in offsets.items() if p in self._buffers}
+            if not mine:
+                return
+            self._committing = asyncio.create_task(self._client.commit(mine))
+            done, _ = await asyncio.wait([self._committing], timeout=_COMMIT_S)
+            if not done:
+                self._committing.cancel()
+                raise RetryLater(f"Kafka did not take a commit of {self._group} within {_COMMIT_S:.0f} s")
+            if self._committing.cancelled():
+                return  # a revocation took over, and has committed what its owner said
+            with translated_kafka_errors():
+                try:
+                    self._committing.result()
+                except (CommitFailedError, IllegalStateError):
+                    _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
+
+
+def as_record(partition: Partition, record: Any) -> Record:
+    """Turn aiokafka's record into ours; absent keys and values become empty."""
+    return Record(partition, record.offset, record.key or b"", record.value or b"", tuple(record.headers), record.timestamp)

@@ -1,0 +1,259 @@
+"""Appending to Kafka: idempotent, in the order of ``send``, with an end to every wait.
+
+aiokafka's idempotent producer never gives up on a record, and after some errors it can never send again. So every record has a deadline
+here, and a producer that failed or fell silent is put away for a new one; the records it still had fail with ``RetryLater``.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownTopicOrPartitionError
+
+from actlabel.core.errors import ActlabelError, DeadLetter, Fatal, RetryLater
+from actlabel.runtime.log import get_log
+from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, REQUEST_TIMEOUT_MS, refused
+from actlabel.stream.kafka_topics import KafkaTopics
+from actlabel.stream.partitioner import partition_of
+from actlabel.stream.port import Headers
+from actlabel.stream.record_size import check_size
+
+_LINGER_MS: Final = 5
+_SWEEP_S: Final = 0.5
+_SUSPICIOUS_S: Final = 3.0  # unacknowledged for so long: does the topic still exist?
+_BACKOFF_S: Final = 0.5
+_log = get_log(__name__)
+_Future = asyncio.Future[None]
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A record on its way."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+    since: float  # loop time
+    future: _Future
+
+
+class KafkaProducer:
+    """See ``port.Producer``."""
+
+    def __init__(self, servers: str, topics: KafkaTopics, *, timeout_s: float = 30.0) -> None:
+        """``timeout_s``: how long a record may stay unacknowledged. Connects on the first ``send``."""
+        self._servers = servers
+        self._topics = topics
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._client: Any = None
+        self._starting: asyncio.Task[None] | None = None
+        self._queues: dict[str, deque[_Pending]] = {}
+        self._known: set[str] = set()  # topics that exist, as far as we know
+        self._open: dict[_Pending, None] = {}  # in the order of send
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def send(self, topic: str, *, key: bytes, value: bytes, headers: Headers = ()) -> _Future:
+        """See ``port.Producer``."""
+        future: _Future = self._loop.create_future()
+        try:
+            check_size(topic, key=key, value=value, headers=headers)
+        except DeadLetter as error:
+            future.set_exception(error)
+            return future
+        pending = _Pending(topic, key, value, headers, self._loop.time(), future)
+        self._open[pending] = None
+        if (queue := self._queues.get(topic)) is not None:
+            queue.append(pending)
+        else:
+            self._queues[topic] = deque((pending,))
+            self._background(self._pump(topic))
+        if self._sweeping is None:
+            self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines")
+        return future
+
+    async def flush(self) -> None:
+        """See ``port.Producer``."""
+        if waiting := [pending.future for pending in self._open]:
+            await asyncio.wait(waiting)
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.create_task(work, name="kafka producer")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, topic: str) -> None:
+        """Hand the records of one topic to the client, one after the other; a topic that hangs holds up no other."""
+        queue = self._queues[topic]
+        try:
+            await self._check_exists(topic)
+            while queue:
+                await self._hand_over(queue)
+        except ActlabelError as error:
+            for pending in queue:
+                self._fail(pending, error)
+        finally:
+            del self._queues[topic]
+
+    async def _check_exists(self, topic: str) -> None:
+        deadline = self._loop.time() + _SUSPICIOUS_S
+        while topic not in self._known:
+            self._known = set(await self._topics.partitions())
+            if topic not in self._known:
+                if self._loop.time() > deadline:
+                    raise _unknown(topic)
+                await asyncio.sleep(_BACKOFF_S)
+
+    async def _hand_over(self, queue: deque[_Pending]) -> None:
+        pending = queue[0]
+        if pending.future.done():
+            self._open.pop(queue.popleft(), None)
+            return
+        client = await self._started()
+        try:
+            sent = await client.send(pending.topic, key=pending.key, value=pending.value, headers=list(pending.headers))
+        except (KafkaError, OSError) as error:
+            if client is self._client:  # else it was put away meanwhile, and the next one gets the record
+                queue.popleft()
+                self._on_error(pending, client, error)
+        else:
+            queue.popleft()
+            sent.add_done_callback(partial(self._on_answer, pending, client))
+
+    def _on_answer(self, pending: _Pending, client: Any, sent: "asyncio.Future[object]") -> None:
+        if sent.cancelled():
+            self._fail(pending, RetryLater("the Kafka producer was closed"))
+        elif (error := sent.exception()) is not None:
+            self._on_error(pending, client, error)
+        else:
+            self._open.pop(pending, None)
+            if not pending.future.done():
+                pending.future.set_result(None)
+
+    def _on_error(self, pending: _Pending, client: Any, error: BaseException) -> None:
+        if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
+            self._fail(pending, DeadLetter("too-large", f"{len(pending.value)} bytes are more than {pending.topic} takes"))
+        elif isinstance(error, UnknownTopicOrPartitionError):
+            self._fail(pending, _unknown(pending.topic))
+        elif refused(error):
+            self._fail(
+                pending, Fatal(f"Kafka refuses to take records for {pending.topic} ({error!r}); give this client's user write access")
+            )
+        else:
+            self._fail(pending, RetryLater(f"Kafka did not take a record for {pending.topic} ({error!r})"))
+        # a record that failed has used up a sequence number: without a new producer id every later one could be out of order
+        if pending.topic in self._known:
+            self._replace(client)
+
+    def _fail(self, pending: _Pending, error: ActlabelError) -> None:
+        self._open.pop(pending, None)
+        if not pending.future.done():
+            pending.future.set_exception(error)
+
+    async def _started(self) -> Any:
+        while self._client is None:
+            if self._starting is None:
+                self._starting = asyncio.create_task(self._start(), name="kafka producer start")
+            await asyncio.wait([self._starting])
+        return self._client
+
+    async def _start(self) -> None:
+        while self._client is None:
+            client: Any = AIOKafkaProducer(
+                bootstrap_servers=self._servers,
+                client_id="actlabel",
+                enable_idempotence=True,  # and so acks=all
+                max_batch_size=BATCH_BYTES,
+                max_request_size=MESSAGE_BYTES,
+                linger_ms=_LINGER_MS,
+                request_timeout_ms=REQUEST_TIMEOUT_MS,
+                partitioner=_partition,
+            )
+            try:
+                await client.start()
+            except (KafkaError, OSError) as error:
+                _log.warning("Kafka producer cannot start yet", error=repr(error))
+                await client.stop()
+                await asyncio.sleep(_BACKOFF_S)
+            except BaseException:
+                await client.stop()
+                raise
+            else:
+                self._client = client
+        self._starting = None
+
+    def _replace(self, client: Any) -> None:
+        """Put a producer away; the next record starts a new one."""
+        if client is None or client is not self._client:
+            return
+        self._client = None
+        _log.warning("Kafka producer is replaced")
+        self._background(_abandon(client))
+
+    async def _sweep(self) -> None:
+        """End the wait of records that Kafka does not acknowledge."""
+        while self._open:
+            await asyncio.sleep(_SWEEP_S)
+            now = self._loop.time()
+            late = [pending for pending in self._open if now - pending.since > _SUSPICIOUS_S]
+            if late:
+                await self._fail_deleted(late)
+            for pending in late:
+                if now - pending.since > self._timeout_s and not pending.future.done():
+                    self._fail(
+                        pending, RetryLater(f"Kafka did not acknowledge a record for {pending.topic} within {self._timeout_s:.0f} s")
+                    )
+                    self._replace(self._client)
+        self._sweeping = None
+
+    async def _fail_deleted(self, late: list[_Pending]) -> None:
+        try:
+            async with asyncio.timeout(_SUSPICIOUS_S):
+                self._known = set(await self._topics.partitions())
+        except (ActlabelError, TimeoutError):
+            return
+        for pending in late:
+            if pending.topic not in self._known:
+                self._fail(pending, _unknown(pending.topic))
+
+    async def close(self) -> None:
+        """Wait for what was handed over, at most its deadline, and disconnect."""
+        await self.flush()
+        for task in (self._sweeping, self._starting):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        if self._client is not None:
+            await self._client.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def _unknown(topic: str) -> DeadLetter:
+    return DeadLetter("unknown-topic", f"topic {topic} does not exist")
+
+
+def _partition(key: bytes, all_partitions: list[int], _: list[int]) -> int:
+    return partition_of(key, len(all_partitions))
+
+
+async def _abandon(client: Any) -> None:
+    """Stop a producer that may never be able to deliver what it holds. Its public ``stop`` would wait for that delivery for ever."""
+    sender = client._sender.sender_task  # noqa: SLF001 - there is no public way to give up
+    if sender is not None:
+        sender.cancel()
+    await client.client.close()
+    if sender is not None:
+        await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_MS / 1000)
+        if sender.done() and not sender.cancelled():
+            sender.exception()  # seen: it may have failed in being cancelled
+    client._message_accumulator.fail_all(KafkaError("the producer was replaced"))  # noqa: SLF001
+    try:
+        await client.stop()
+    except Exception as error:  # noqa: BLE001 - it is being thrown away
+        _log.warning("Kafka producer did not stop cleanly", error=repr(error))

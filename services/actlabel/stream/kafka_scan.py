@@ -1,0 +1,60 @@
+"""Reading a frozen range of one Kafka partition, outside any group."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+
+from actlabel.core.errors import RetryLater
+from actlabel.stream.kafka_client import REQUEST_TIMEOUT_MS, named, translated_kafka_errors
+from actlabel.stream.kafka_consumer import as_record
+from actlabel.stream.port import Partition, Record
+
+_BATCH_RECORDS: Final = 1000
+_WAIT_MS: Final = 300
+_SILENCE_S: Final = 30.0
+
+
+async def scan_partition(servers: str, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+    """Yield the records with ``start <= offset < end`` in batches. Raises ``RetryLater`` when Kafka falls silent."""
+    if start >= end:
+        return
+    with translated_kafka_errors():
+        client: Any = AIOKafkaConsumer(
+            bootstrap_servers=servers,
+            client_id="actlabel-scan",
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            fetch_max_wait_ms=_WAIT_MS // 2,
+        )
+        client.assign([named(partition)])
+        try:
+            await client.start()
+            client.seek(named(partition), start)
+            async for records in _until(client, named(partition), end):
+                yield [as_record(partition, record) for record in records if record.offset < end]
+        finally:
+            await client.stop()
+
+
+async def _until(client: Any, tp: Any, end: int) -> AsyncIterator[Sequence[Any]]:
+    """Read until the position is ``end``, or Kafka says that nothing is left below it: the last offsets of a log may hold no record."""
+    loop = asyncio.get_running_loop()
+    heard = loop.time()
+    while (position := await client.position(tp)) < end:
+        last_answer = client.last_poll_timestamp(tp)
+        records = (await client.getmany(tp, timeout_ms=_WAIT_MS, max_records=_BATCH_RECORDS)).get(tp)
+        if records:
+            heard = loop.time()
+            yield records
+        elif await client.position(tp) == position and client.last_poll_timestamp(tp) != last_answer:
+            heard = loop.time()
+            # a fetch from this very position was answered within this wait, and it brought nothing
+            if (client.highwater(tp) or 0) >= end and not await client.getmany(tp, timeout_ms=0):
+                return
+        elif loop.time() - heard > _SILENCE_S:
+            raise RetryLater(f"Kafka did not answer for {_SILENCE_S:.0f} s while {tp.topic} was read")

@@ -1,0 +1,151 @@
+"""Consumer groups of the stream in memory: members, what they committed, and rebalances that a test starts when it likes."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from actlabel.stream.partition_shares import share
+from actlabel.stream.port import Partition, Rebalance, Record
+
+Read = Callable[[Partition, int, int], Sequence[Record]]
+"""Partition, first offset, how many at most."""
+
+
+class MemoryConsumer:
+    """See ``port.Consumer``."""
+
+    def __init__(self, group: "MemoryGroup", *, topic_prefix: str, rebalance: Rebalance, read: Read) -> None:
+        """Begin without partitions."""
+        self._group = group
+        self._read = read
+        self._positions: dict[Partition, int] = {}
+        self._news = asyncio.Event()
+        self._turn = 0
+        self.topic_prefix = topic_prefix
+        self.rebalance = rebalance
+        self.polls = 0  # how often it was asked, for tests
+
+    def assignment(self) -> frozenset[Partition]:
+        """See ``port.Consumer``."""
+        return frozenset(self._positions)
+
+    def wake(self) -> None:
+        """Somebody wrote, or the assignment changed: a waiting poll looks again."""
+        self._news.set()
+
+    def take(self, committed: Mapping[Partition, int]) -> None:
+        """Get partitions, and read them from where the owner says."""
+        starts = self.rebalance.assigned(committed)
+        self._positions |= {partition: starts.get(partition, offset) for partition, offset in committed.items()}
+        self.wake()
+
+    def give(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Lose partitions; returns the last offsets to commit for them."""
+        for partition in partitions:
+            del self._positions[partition]
+        self.wake()
+        return self.rebalance.revoked(partitions)
+
+    async def poll(self, wanted: Collection[Partition], *, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """See ``port.Consumer``."""
+        self.polls += 1
+        self._group.faults.check("poll")
+        before = self.assignment()
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not (records := self._next(wanted, max_records)) and self.assignment() == before:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), deadline - asyncio.get_running_loop().time())
+            except TimeoutError:
+                break
+        await asyncio.sleep(0)
+        return [record for record in records if self._move(record)]
+
+    def _next(self, wanted: Collection[Partition], most: int) -> Sequence[Record]:
+        mine = [partition for partition in wanted if partition in self._positions]
+        self._turn += 1
+        first = self._turn % len(mine) if mine else 0
+        records: list[Record] = []
+        for partition in mine[first:] + mine[:first]:
+            records += self._read(partition, self._positions[partition], most - len(records))
+        return records
+
+    def _move(self, record: Record) -> bool:
+        """Step over a record; one of a partition that went away or was set back meanwhile is read again from where it stands."""
+        position = self._positions.get(record.partition)
+        if position is None or record.offset < position or self._skips(record, position):
+            return False
+        self._positions[record.partition] = record.offset + 1
+        return True
+
+    def _skips(self, record: Record, position: int) -> bool:
+        first = self._read(record.partition, position, 1)
+        return bool(first) and first[0].offset != record.offset
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """See ``port.Consumer``."""
+        self._group.faults.check("commit")
+        await asyncio.sleep(0)
+        self._group.commit({p: offset for p, offset in offsets.items() if p in self._positions})
+
+
+class MemoryFaults:
+    """What goes wrong: errors to raise by operation (``send``, ``poll``, ``commit``, ``join``), always or so many times."""
+
+    def __init__(self) -> None:
+        """Begin with a stream that works."""
+        self._errors: dict[str, tuple[Exception, int | None]] = {}
+
+    def fail(self, operation: str, error: Exception, *, times: int | None = None) -> None:
+        """Raise ``error`` from an operation, the next ``times`` or until ``mend``."""
+        self._errors[operation] = error, times
+
+    def mend(self, operation: str) -> None:
+        """Let an operation work again."""
+        self._errors.pop(operation, None)
+
+    def check(self, operation: str) -> None:
+        """Raise what is due."""
+        error, times = self._errors.get(operation, (None, None))
+        if error is None:
+            return
+        if times is not None:
+            self._errors[operation] = error, times - 1
+            if times <= 1:
+                self.mend(operation)
+        raise error
+
+
+class MemoryGroup:
+    """The members of one group, who has which partition, and what is committed."""
+
+    def __init__(self, faults: MemoryFaults) -> None:
+        """Begin without members."""
+        self.faults = faults
+        self.members: list[MemoryConsumer] = []
+        self.committed: dict[Partition, int] = {}
+        self.commits: list[Mapping[Partition, int]] = []  # every commit that arrived, for tests
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Store offsets."""
+        self.committed |= offsets
+        self.commits.append(dict(offsets))
+
+    def revoke(self, partitions: Collection[Partition], *, commit: bool = True) -> None:
+        """Take partitions from whoever has them. ``commit=False``: the last commit is lost."""
+        for member in self.members:
+            if mine := member.assignment() & set(partitions):
+                last = member.give(mine)
+                if commit:
+                    self.commit({p: offset for p, offset in last.items() if p in mine})
+
+    def settle(self, topics: Mapping[str, int]) -> None:
+        """Share the partitions of ``topics`` (name → partitions) anew; members keep what they can."""
+        partitions = [Partition(topic, number) for topic, count in topics.items() for number in range(count)]
+        held = {member: member.assignment() for member in self.members}
+        plan = share(partitions, prefixes={member: member.topic_prefix for member in self.members}, held=held)
+        for member, mine in held.items():
+            if lost := mine - plan[member]:
+                self.revoke(lost)
+        for member, theirs in plan.items():
+            if gained := theirs - held[member]:
+                member.take({partition: self.committed.setdefault(partition, 0) for partition in gained})

@@ -1,0 +1,256 @@
+"""The stage loop: reads its topics, gives every record to the worker, commits the low watermark, drains when told to stop."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from actlabel.core import topics
+from actlabel.core.errors import RetryLater
+from actlabel.runtime import metrics
+from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
+from actlabel.runtime.clock import Clock
+from actlabel.runtime.log import get_log
+from actlabel.stream.assignment import Assignment
+from actlabel.stream.backlog import Backlog, Work
+from actlabel.stream.dead_letters import DeadLetters
+from actlabel.stream.handling import Handle
+from actlabel.stream.limits import Limits
+from actlabel.stream.port import Consumer, Record, Stream
+from actlabel.stream.pulse import Pulse
+from actlabel.stream.tracker import Tracker
+from actlabel.stream.window import Window
+from actlabel.stream.worker import Worker
+
+_log = get_log(__name__)
+_TICK_S = 0.05
+
+
+class Stage:
+    """One stage of one process. Delivers every record at least once; what it promises is in the README of this room."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        stream: Stream,
+        source_kind: str,
+        handle: Handle,
+        campaigns: Campaigns,
+        dead_letters: DeadLetters,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        """``name``: the stage, which names its group; ``source_kind``: the kind of topic that it reads, of every campaign."""
+        self._name = name
+        self._stream = stream
+        self._prefix = topics.prefix(source_kind)
+        self._campaigns = campaigns
+        self._dead_letters = dead_letters
+        self._limits = limits
+        self._clock = clock
+        self._backlog = Backlog(calls=limits.calls_in_flight, lend=limits.lend_to_campaign)
+        self._assignment = Assignment(withdraw=self._backlog.withdraw, changed=self._on_rebalance)
+        self._window = Window(limits)
+        self._pulse = Pulse(limits, clock)
+        self._worker = Worker(
+            stage=name,
+            handle=handle,
+            campaigns=campaigns,
+            dead_letters=dead_letters,
+            stream=stream,
+            backlog=self._backlog,
+            owns=self._assignment.owns,
+            pulse=self._pulse,
+            limits=limits,
+            clock=clock,
+        )
+        self._full = asyncio.Event()  # the window is full: commit now
+        self._room = asyncio.Event()  # something was committed, or other partitions came
+        self._news = asyncio.Event()  # partitions came whose dead letters are not known yet
+
+    def liveness(self) -> str | None:
+        """Say why this process should be restarted; None when there is no reason."""
+        return self._pulse.liveness()
+
+    def readiness(self) -> str | None:
+        """Say what this stage waits for; None when it works."""
+        return self._pulse.readiness()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then drain, commit and leave the group. Raises ``Fatal`` when this process cannot go on.
+
+        Cancelled, it abandons everything without a commit, as a kill would.
+        """
+        consumer = await self._join(stop)
+        if consumer is None:
+            return
+        parts = (self._read(consumer), self._commit_often(consumer), self._tend(), self._learn())
+        loops = [asyncio.create_task(part) for part in parts]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await self._until_one([*loops, stopping])
+            await self._drain(loops)
+            await _cancel(loops)
+            await self._worker.abandon()
+            await self._commit(consumer)
+        except Exception as error:
+            self._pulse.broken = f"the stage has ended: {error}"
+            raise
+        finally:
+            await _cancel([*loops, stopping])
+            await self._worker.abandon()
+            with suppress(RetryLater):
+                await self._stream.close_consumer(consumer)
+
+    async def _until_one(self, tasks: Sequence[asyncio.Task[Any]], timeout_s: float | None = None) -> None:
+        """Wait for the first of them, and raise what it, or the worker, died of."""
+        done, _ = await asyncio.wait([*tasks, self._worker.failure], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            ended.result()
+
+    async def _join(self, stop: asyncio.Event) -> Consumer | None:
+        while not stop.is_set():
+            try:
+                consumer = await self._stream.consumer(topics.group(self._name), topic_prefix=self._prefix, rebalance=self._assignment)
+            except RetryLater as error:
+                self._pulse.outage("join", str(error))
+                await _wait(stop, self._limits.learn_s)
+            else:
+                self._pulse.works("join")
+                self._pulse.polled()
+                self._pulse.joined = True
+                return consumer
+        return None
+
+    def _on_rebalance(self) -> None:
+        metrics.REBALANCES.labels(self._name).inc()
+        self._news.set()
+        self._room.set()
+
+    async def _read(self, consumer: Consumer) -> None:
+        while True:
+            able = self._may_go_on()
+            wanted, most = self._window.ask(able)
+            if len(wanted) < len(able):
+                self._full.set()
+            if not wanted:
+                await self._wait_for_room()
+            try:
+                records = await consumer.poll(wanted, max_records=most, timeout_s=self._limits.poll_s if wanted else 0.0)
+            except RetryLater as error:
+                self._pulse.outage("poll", str(error))
+                await asyncio.sleep(self._limits.poll_s)
+            else:
+                self._pulse.works("poll")
+                self._take(records)
+            self._pulse.polled()
+
+    def _may_go_on(self) -> Sequence[Tracker]:
+        """Leave out partitions that are held, and those of which it is not known yet what an earlier owner put aside."""
+        if self._worker.closing or not self._pulse.informed:
+            return ()
+        held = self._backlog.held
+        return [tracker for tracker in self._assignment.trackers.values() if tracker.dead is not None and tracker.campaign not in held]
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        await _wait(self._room, self._limits.poll_s)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        """Dispatch what was read. A record of a partition that went away while it came belongs to its next owner."""
+        now = self._clock.monotonic()
+        for record in records:
+            tracker = self._assignment.trackers.get(record.partition)
+            size = len(record.key) + len(record.value)
+            if tracker is None or not tracker.dispatch(record.offset, size):
+                continue
+            self._window.saw(size)
+            if tracker.dead and record.offset in tracker.dead:
+                tracker.done(record.offset)
+            else:
+                self._backlog.add(Work(tracker=tracker, record=record, taken_s=now))
+        self._worker.start()
+
+    async def _commit_often(self, consumer: Consumer) -> None:
+        """Commit at every interval, and where the window is full as often as a poll may take."""
+        while True:
+            await _wait(self._full, self._limits.commit_interval_s)
+            await self._commit(consumer)
+            self._full.clear()
+            await asyncio.sleep(min(self._limits.poll_s, self._limits.commit_interval_s))
+
+    async def _commit(self, consumer: Consumer) -> None:
+        offsets = self._assignment.committable()
+        if not offsets:
+            return
+        try:
+            await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})
+        except RetryLater as error:
+            self._pulse.outage("commit", str(error))
+            metrics.COMMITS.labels(self._name, "failed").inc()
+            return
+        self._pulse.works("commit")
+        metrics.COMMITS.labels(self._name, "ok").inc()
+        self._assignment.committed(offsets)
+        self._room.set()
+
+    async def _tend(self) -> None:
+        """Let what was delayed go on, cut what is overdue, and look at everything once a second."""
+        looked_s = self._clock.monotonic()
+        while True:
+            now = self._clock.monotonic()
+            self._backlog.due(now)
+            self._worker.start()
+            self._worker.cut_overdue()
+            if now - looked_s >= 1.0:
+                looked_s = now
+                self._look()
+            await asyncio.sleep(_TICK_S)
+
+    def _look(self) -> None:
+        trackers = self._assignment.trackers.values()
+        oldest_s = self._pulse.watch(trackers, running=self._worker.running, waiting=self._backlog.waiting())
+        metrics.OLDEST_SECONDS.labels(self._name).set(oldest_s)
+        metrics.IN_FLIGHT.labels(self._name).set(self._backlog.in_flight)
+        metrics.WINDOW.labels(self._name).set(sum(tracker.items for tracker in trackers))
+
+    async def _learn(self) -> None:
+        """Read once a second which campaigns are held, and for new partitions what has been put aside of them."""
+        while True:
+            self._news.clear()
+            try:
+                await self._learn_once()
+            except RetryLater as error:
+                self._pulse.outage("campaigns", str(error))
+            await _wait(self._news, self._limits.learn_s)
+
+    async def _learn_once(self) -> None:
+        deleted = await self._campaigns.deleted()
+        pauses = await self._campaigns.pauses()
+        self._backlog.hold(deleted | {uid for uid, stage in pauses if stage in (self._name, EVERY_STAGE)})
+        self._worker.drop_deleted(deleted)
+        for tracker in [tracker for tracker in self._assignment.trackers.values() if tracker.dead is None]:
+            tracker.dead = await self._dead_letters.offsets(tracker.partition, tracker.next)
+        self._pulse.informed = True
+        self._pulse.works("campaigns")
+        self._room.set()
+        self._worker.start()
+
+    async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        """Start nothing more; let what is in work finish within the deadline, while the group still sees signs of life."""
+        self._worker.closing = True
+        deadline_s = self._clock.monotonic() + self._limits.drain_deadline_s
+        while self._worker.running and (left_s := deadline_s - self._clock.monotonic()) > 0:
+            await self._until_one([*loops, *self._worker.running.values()], min(left_s, _TICK_S))
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,45 @@
+"""A reviewer who answers with the truth and does not mind that the gateway dies under the hands."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+import aiohttp
+
+
+class Reviewer:
+    """Claims and answers until told to stop; remembers what the gateway acknowledged."""
+
+    def __init__(self, *, token: str, campaign: str, truth: Mapping[str, str], address: Callable[[], str]) -> None:
+        """``address``: asked before every request, since a gateway that comes back may have another port."""
+        self._token = token
+        self._campaign = campaign
+        self._truth = truth
+        self._address = address
+        self.acknowledged: dict[str, str] = {}
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Answer whatever is offered until ``stop``."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as http:
+            while not stop.is_set():
+                try:
+                    if not await self._round(http):
+                        await asyncio.sleep(0.1)
+                except (aiohttp.ClientError, TimeoutError):
+                    await asyncio.sleep(0.1)
+
+    async def _round(self, http: aiohttp.ClientSession) -> bool:
+        base = f"{self._address()}/api/v1/campaigns/{self._campaign}"
+        async with http.post(f"{base}/claim", json={"count": 10}) as response:
+            if response.status >= 500:
+                return False
+            assert response.status == 200, await response.text()
+            items = (await response.json())["items"]
+        for item in items:
+            label = self._truth[item["id"]]
+            body = {"lease_token": item["lease_token"], "label": label, "seconds": 0.1, "comment": ""}
+            async with http.post(f"{base}/items/{quote(item['id'], safe='')}/submit", json=body) as response:
+                if response.status == 200:
+                    self.acknowledged[item["id"]] = label
+        return bool(items)

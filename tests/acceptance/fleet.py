@@ -1,0 +1,119 @@
+"""Stages as processes of their own, started, killed and started again as a cluster would."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from actlabel.runtime.settings import Settings
+from tests.services.processes import free_port, start
+
+STEP_S = 0.1
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, what: str, within_s: float = 120.0) -> None:
+    """Wait until ``holds``; a run that hangs fails with a word about what it waited for."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while not await holds():
+        if loop.time() > deadline:
+            raise AssertionError(f"not within {within_s:.0f} s: {what}")
+        await asyncio.sleep(STEP_S)
+
+
+@dataclass
+class Member:
+    """One process of one role."""
+
+    role: str
+    environment: dict[str, str]
+    log: Path
+    http_port: int
+    review_port: int
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def alive(self) -> bool:
+        """Say whether the process runs."""
+        return self.process.poll() is None
+
+    async def ready(self) -> None:
+        """Wait until ``/readyz`` says so; a process that ends first fails with its last lines."""
+        await eventually(self._is_ready, what=f"{self.role} ready", within_s=60.0)
+
+    async def _is_ready(self) -> bool:
+        if not self.alive:
+            raise AssertionError(f"{self.role} ended with {self.process.returncode}:\n{self.log.read_text()[-2000:]}")
+        try:
+            async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self.http_port}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self, timeout_s: float = 60.0) -> int:
+        """SIGTERM, and wait for the end; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+
+@dataclass
+class Fleet:
+    """The processes of one system; ``settings`` says where stream and database are."""
+
+    folder: Path
+    settings: Settings
+    tuning: dict[str, str] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+
+    def start(self, role: str) -> Member:
+        """Start one more process of a role; it is not ready yet."""
+        http_port, review_port = free_port(), free_port()
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ACTLABEL_")},
+            "ACTLABEL_STREAM": self.settings.stream,
+            "ACTLABEL_DATABASE": self.settings.database,
+            "ACTLABEL_STORAGE": self.settings.storage,
+            "ACTLABEL_HTTP_PORT": str(http_port),
+            "ACTLABEL_REVIEW_PORT": str(review_port),
+            **({"ACTLABEL_REVIEW_TOKEN_FILE": str(self.settings.review_token_file)} if self.settings.review_token_file else {}),
+            **({"ACTLABEL_SECRET_KEY_FILE": str(self.settings.secret_key_file)} if self.settings.secret_key_file else {}),
+            "ACTLABEL_SESSION_TIMEOUT_S": "6",
+            **self.tuning,
+        }
+        log = self.folder / f"{role}-{len(self.members)}.log"
+        process = start([sys.executable, "-m", "actlabel", "serve", role], log=log, environment=environment)
+        member = Member(role=role, environment=environment, log=log, http_port=http_port, review_port=review_port, process=process)
+        self.members.append(member)
+        return member
+
+    async def start_all(self, *roles: str) -> list[Member]:
+        """Start one process of each role and wait until all are ready."""
+        started = [self.start(role) for role in roles]
+        await asyncio.gather(*(member.ready() for member in started))
+        return started
+
+    def gateway(self) -> str:
+        """Address of the review gateway that was started last and is alive; of nobody where none is."""
+        alive = [member for member in self.members if member.role == "review-gateway" and member.alive]
+        return f"http://127.0.0.1:{alive[-1].review_port if alive else 9}"
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for member in self.members:
+            if member.alive:
+                member.kill()
+
+    def logs(self) -> str:
+        """Join the last lines of every process, for a failing test."""
+        return "\n".join(f"--- {member.log.name}\n{member.log.read_text(errors='replace')[-1500:]}" for member in self.members)

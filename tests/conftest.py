@@ -4,6 +4,7 @@ What cannot start fails the run with one line that says what to install; nothing
 so that ``-m "not kafka and not postgres and not browser and not ray"`` is the subset that needs nothing.
 """
 
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -65,22 +66,23 @@ def killable_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """The run's PostgreSQL."""
-    yield from _running_postgres(tmp_path_factory)
+    yield from _running_postgres()
 
 
 @pytest.fixture
-def killable_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def killable_postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL of the test's own, running, that it may kill and start again."""
-    yield from _running_postgres(tmp_path_factory)
+    yield from _running_postgres()
 
 
-def _running_postgres(folders: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    server = PostgresServer(folders.mktemp("postgres"))
-    _or_end_the_run(server.start)
-    yield server
-    server.stop()
+def _running_postgres() -> Iterator[PostgresServer]:
+    with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
+        server = PostgresServer(Path(folder))
+        _or_end_the_run(server.start)
+        yield server
+        server.stop()
 
 
 @pytest.fixture

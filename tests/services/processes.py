@@ -31,8 +31,10 @@ def listens(port: int) -> bool:
     return True
 
 
-def start(command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-    """Start a process whose output goes to ``log`` and which the kernel kills when the tests die."""
+def start(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, user: str | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a process whose output goes to ``log`` and which the kernel kills when the tests die. ``user``: None for our own."""
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -40,7 +42,9 @@ def start(command: Sequence[str], *, log: Path, environment: Mapping[str, str] |
             stdout=output,
             stderr=subprocess.STDOUT,
             env=None if environment is None else dict(environment),
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, before exec
+            cwd="/" if user is not None else None,  # ours may be closed to that user
+            user=user,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, after the change of user and before exec
         )
 
 

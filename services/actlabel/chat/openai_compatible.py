@@ -33,6 +33,7 @@ class _Lane:
         self.timeout = aiohttp.ClientTimeout(total=model.timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, model.timeout_s))
         self.places = asyncio.Semaphore(model.calls_in_flight)
         self.meters = Meters(request.stage, model.model)
+        self.dialect = wire.Dialect()
 
 
 class OpenAiCompatibleClient:
@@ -64,13 +65,12 @@ class OpenAiCompatibleClient:
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """See ``port.ChatClient``."""
-        body = wire.encode(request)
         lane = self._lane(request)
         async with lane.places:
             for attempt in range(request.model.retries + 1):
                 await self._quiet(request.model.endpoint)
                 try:
-                    return await self._attempt(request, lane, body)
+                    return await self._attempt(request, lane)
                 except TryAgain as failure:
                     await self._failed(request, failure, attempt)
         raise AssertionError("the last attempt raises")
@@ -102,13 +102,13 @@ class OpenAiCompatibleClient:
         if not failure.retry_after_s:
             await self._clock.sleep(backoff_s(attempt, chance=self._chance))
 
-    async def _attempt(self, request: ChatRequest, lane: _Lane, body: bytes) -> ChatAnswer:
+    async def _attempt(self, request: ChatRequest, lane: _Lane) -> ChatAnswer:
         key = self._keys.key(request.model)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         async with self._on_the_wire:
             start = self._clock.monotonic()
             try:
-                answer = await self._post(request, lane, body, headers)
+                answer = await self._post(request, lane, headers)
             except (ActlabelError, aiohttp.ClientError, OSError) as error:
                 problem = _translated(error, request)
                 lane.meters.failed(problem.status if isinstance(problem, TryAgain) else "refused")
@@ -116,10 +116,15 @@ class OpenAiCompatibleClient:
             lane.meters.answered(answer, self._clock.monotonic() - start)
         return answer
 
-    async def _post(self, request: ChatRequest, lane: _Lane, body: bytes, headers: dict[str, str]) -> ChatAnswer:
+    async def _post(self, request: ChatRequest, lane: _Lane, headers: dict[str, str]) -> ChatAnswer:
         assert self._session is not None, "open the client first"
+        spoken = lane.dialect
+        body = wire.encode(request, spoken)
         async with self._session.post(lane.url, data=body, headers=headers, timeout=lane.timeout, allow_redirects=False) as response:
             content = await _read(response)
+        if response.status == 400 and (asked_for := wire.other_dialect(spoken, content)) is not None:
+            lane.dialect = asked_for
+            raise TryAgain("another dialect is spoken here", status="dialect")
         if response.status != 200:
             raise self._problem(request, response, content)
         if response.content_type in {"text/html", "application/xhtml+xml"}:
@@ -132,7 +137,7 @@ class OpenAiCompatibleClient:
         said = self._without_key(wire.error_message(content), request)
         if 300 <= status < 400:
             return EndpointRefused(f"{endpoint}: redirects (status {status}); write the final address into endpoint in the campaign file")
-        if status in _MENDABLE or (status == 429 and wire.error_code(content) in _OUT_OF_MONEY):
+        if status in _MENDABLE or (status == 429 and wire.error_field(content, "code") in _OUT_OF_MONEY):
             self._keys.forget(request.model)
             return EndpointRefused(f"{endpoint}: status {status}: {said}")
         if status in RETRIED_STATUSES:

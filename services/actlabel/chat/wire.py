@@ -1,6 +1,7 @@
 """The OpenAI chat-completions wire format: requests out, answers in. Pure."""
 
 import base64
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -14,14 +15,23 @@ _TOKENS_PER_IMAGE = 1000
 _MOST_TOKENS = 10**9
 
 
-def encode(request: ChatRequest) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """Where endpoints differ. What one refuses by name is said in the other way from then on."""
+
+    tokens_field: str = "max_tokens"  # or max_completion_tokens, for models that reason
+    sends_temperature: bool = True  # such models have one temperature of their own
+
+
+def encode(request: ChatRequest, dialect: Dialect = Dialect()) -> bytes:
     """Write the body of a request. What is the same for every item of a campaign version was encoded before."""
     body: dict[str, Any] = {
         "model": request.model.model,
         "messages": [_message(message, request) for message in request.messages],
-        "temperature": request.model.temperature,
-        "max_tokens": request.model.max_output_tokens,
+        dialect.tokens_field: request.model.max_output_tokens,
     }
+    if dialect.sends_temperature:
+        body["temperature"] = request.model.temperature
     if request.model.json_schema:
         body["response_format"] = orjson.Fragment(request.schema.response_format)
     return orjson.dumps(body)
@@ -98,10 +108,22 @@ def error_message(body: bytes) -> str:
     return " ".join(str(text or "").split())[:300]
 
 
-def error_code(body: bytes) -> str:
-    """Return ``error.code`` where the endpoint gives one, else nothing."""
+def error_field(body: bytes, name: str) -> str:
+    """Return ``error.<name>`` where the endpoint gives one, else nothing."""
     try:
-        code = orjson.loads(body)["error"]["code"]
+        value = orjson.loads(body)["error"][name]
     except (orjson.JSONDecodeError, LookupError, TypeError):
         return ""
-    return code if isinstance(code, str) else ""
+    return value if isinstance(value, str) else ""
+
+
+def other_dialect(spoken: Dialect, body: bytes) -> Dialect | None:
+    """Return the dialect that an endpoint asks for when it refuses a parameter of ``spoken`` by name; None where it does not."""
+    if not error_field(body, "code").startswith("unsupported_"):
+        return None
+    match error_field(body, "param"):
+        case "max_tokens" if spoken.tokens_field == "max_tokens":
+            return replace(spoken, tokens_field="max_completion_tokens")
+        case "temperature" if spoken.sends_temperature:
+            return replace(spoken, sends_temperature=False)
+    return None

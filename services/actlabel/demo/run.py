@@ -60,7 +60,7 @@ def run_demo(plan: Plan, *, stages: Stages, screen: Screen) -> Result:
     """Do everything. Raises ``UserError`` before anything is made, for a budget or a folder that cannot be used."""
     begun_s = time.monotonic()
     check_budget(plan.budget)
-    workspace = fresh(plan.out)
+    workspace = fresh(plan.out, seed=plan.seed)
     digits = read_digits()
     splits = split(digits.labels, seed=plan.seed, items=plan.items)
     _write_inputs(workspace, digits, splits)

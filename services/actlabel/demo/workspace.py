@@ -1,5 +1,6 @@
 """The demo's folder: made fresh, cleaned of an earlier run, never anybody else's."""
 
+import hashlib
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class Workspace:
         """The operator's token for the review gateway."""
         return self.state / "review-token"
 
+    @property
+    def key_file(self) -> Path:
+        """What the random numbers of the draw derive from."""
+        return self.state / "draw-key"
+
     def settings(self, *, review_port: int) -> Settings:
         """Put everything on embedded files inside the folder, whatever the environment says."""
         return load_settings(
@@ -83,13 +89,13 @@ class Workspace:
             database=f"sqlite:///{self.state / 'actlabel.db'}",
             storage=str(self.state / "storage"),
             review_token_file=self.token_file,
-            secret_key_file=None,
+            secret_key_file=self.key_file,
             host="127.0.0.1",
             review_port=review_port,
         )
 
 
-def fresh(root: Path) -> Workspace:
+def fresh(root: Path, *, seed: int = 0) -> Workspace:
     """Make the folder, or empty it of an earlier run of the demo. Raises ``UserError`` when it is somebody else's or cannot be written."""
     root = root.absolute()
     try:
@@ -98,11 +104,17 @@ def fresh(root: Path) -> Workspace:
         workspace = Workspace(root=root)
         workspace.state.mkdir(parents=True)
         (root / _MARK).touch()
-        workspace.token_file.touch(mode=0o600)
-        workspace.token_file.write_text(secrets.token_urlsafe(32), encoding="ascii")
+        _write_secret(workspace.token_file, secrets.token_urlsafe(32))
+        # Made from the seed so that a seed repeats its draw: a demo has nobody who would choose item ids to evade review.
+        _write_secret(workspace.key_file, hashlib.sha256(f"actlabel demo {seed}".encode()).hexdigest())
     except OSError as error:
         raise UserError(f"{root}: cannot be used for the demo ({error.strerror}); choose another folder with --out") from error
     return workspace
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="ascii")
 
 
 def _clean(root: Path) -> None:

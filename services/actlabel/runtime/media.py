@@ -57,7 +57,7 @@ class MediaStore:
         if media.WhichOneof("source") == "inline":
             return self._verified(media.inline, media)
         digest = media.sha256.hex()
-        if media.uri != f"media/{digest}":
+        if len(media.sha256) != 32 or media.uri != f"media/{digest}":
             raise DeadLetter("bad-media", "the record names media outside ACTLABEL_STORAGE")
         return self._verified(await asyncio.to_thread(self._read, self._path(digest), media.size_bytes), media)
 

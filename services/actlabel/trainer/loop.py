@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,16 @@ def _one(  # noqa: PLR0917
     """Train one model, from a checkpoint of it if there is one."""
     objective = prepared.objective(name)
     policy = policy_for(prepared, name)
-    torch.manual_seed(prepared.plan.seed)  # every loss and every rank starts from the same weights
+    torch.manual_seed(prepared.plan.seed)  # every loss starts from the same weights
     training = Training(prepared.kind.build(prepared.snapshot.labels), objective, prepared.features(), policy, ranks)
     watch = Stopwatch(current["seconds"] if current else 0.0)
-    training.restore(current)
     progress = _Progress(prepared=prepared, rank=ranks.rank, name=name, steps=policy.steps, index=len(results))
-    while not training.finished:
-        if training.step(flag=ranks.rank == 0 and keeper.due):
-            keeper.save(results, {**training.state(), "seconds": watch.seconds})
-        progress.tell(training)
-    training.close()
+    with closing(training):
+        training.restore(current)
+        while not training.finished:
+            if training.step(flag=ranks.rank == 0 and keeper.due):
+                keeper.save(results, {**training.state(), "seconds": watch.seconds})
+            progress.tell(training)
     return _finish(prepared, ranks, training, watch, policy)
 
 

@@ -52,7 +52,7 @@ class Training:
     """The state of one model's training; ``step`` moves it on by one global batch."""
 
     def __init__(self, model: nn.Module, objective: Objective, features: Features, policy: Policy, ranks: Ranks) -> None:
-        """Stand at step 0; call ``restore`` before the first step. Every rank starts from equal weights."""
+        """Stand at step 0; call ``restore`` before the first step."""
         self.model = model.to(ranks.device)
         self.next_step = 0
         self.watch = RiskWatch()
@@ -170,8 +170,19 @@ class Training:
             self.model.load_state_dict(state["model"])
             self._optimizer.load_state_dict(state["optimizer"])
             self.watch = RiskWatch.restored(state["watch"])
+        self._agree()
         if self._metrics is not None:
             self._metrics.truncate(state["metrics_bytes"] if state is not None else 0)
+
+    def _agree(self) -> None:
+        """Give every rank the weights and buffers of rank 0, whatever its random state or library made of them."""
+        if self._ranks.size == 1:
+            return
+        with torch.no_grad():
+            for tensor in self.model.state_dict().values():
+                if self._ranks.rank != 0:
+                    tensor.zero_()
+                self._ranks.add_up(tensor)
 
     def close(self) -> None:
         """End the metrics file."""

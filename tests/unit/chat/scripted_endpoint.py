@@ -45,6 +45,6 @@ def reply(body: bytes, *, status: int = 200, content_type: str = "application/js
     return behave
 
 
-def error(status: int, message: str = "no", *, code: str = "", headers: dict[str, str] | None = None) -> Behaviour:
+def error(status: int, message: str = "no", *, code: str = "", param: str = "", headers: dict[str, str] | None = None) -> Behaviour:
     """Refuse as a chat-completions endpoint does."""
-    return reply(orjson.dumps({"error": {"message": message, "code": code}}), status=status, headers=headers)
+    return reply(orjson.dumps({"error": {"message": message, "code": code, "param": param}}), status=status, headers=headers)

@@ -312,3 +312,29 @@ async def test_calls_in_flight_of_a_campaign_are_bounded(endpoint: Endpoint, cli
     await asyncio.gather(*calls)
     assert most == 3
     assert len(endpoint.bodies) == 9
+
+
+async def test_parameters_that_an_endpoint_refuses_by_name_are_said_otherwise(endpoint: Endpoint, client: Client, ask: Ask) -> None:
+    endpoint.script = [
+        error(400, code="unsupported_parameter", param="max_tokens"),
+        error(400, code="unsupported_value", param="temperature"),
+        completion(),
+    ]
+    await client.complete(ask(max_output_tokens=9))
+    await client.complete(ask(max_output_tokens=9))
+    said = [
+        {name: body[name] for name in ("max_tokens", "max_completion_tokens", "temperature") if name in body} for body in endpoint.bodies
+    ]
+    assert said == [
+        {"max_tokens": 9, "temperature": 0.0},
+        {"max_completion_tokens": 9, "temperature": 0.0},
+        {"max_completion_tokens": 9},
+        {"max_completion_tokens": 9},
+    ]
+
+
+async def test_parameter_without_another_name_is_a_refusal(endpoint: Endpoint, client: Client, ask: Ask) -> None:
+    endpoint.script = [error(400, "no such field", code="unsupported_parameter", param="response_format")]
+    with pytest.raises(DeadLetter, match="no such field"):
+        await client.complete(ask())
+    assert len(endpoint.bodies) == 1

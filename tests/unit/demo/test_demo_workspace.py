@@ -26,6 +26,11 @@ def test_the_token_is_new_at_every_run_and_nobody_elses(tmp_path):
     assert stat.S_IMODE(workspace.token_file.stat().st_mode) == 0o600
 
 
+def test_a_seed_repeats_its_draw_and_another_does_not(tmp_path):
+    keys = [fresh(tmp_path / "demo", seed=seed).key_file.read_text() for seed in (1, 1, 2)]
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.parametrize("make", ["folder", "file"])
 def test_what_the_demo_did_not_make_is_left_alone(tmp_path, make):
     out = tmp_path / "mine"

@@ -76,11 +76,11 @@ async def test_the_budget_before_and_after_a_draw(stub, sampling: Sampling) -> N
     assert await stub.GetBudget(request) == sampler_pb2.GetBudgetResponse(budget=50)
     await sampling.replica().draws.step()
     assert await stub.GetBudget(request) == sampler_pb2.GetBudgetResponse(budget=50, taken=50, draw=1)
-    await sampling.database.execute(
-        "INSERT INTO review (uid, item_id, draw, item, queue_order, state, skips, revision, published_revision) VALUES "
-        "($1, 'a', 1, $2, 0, 'answered', 0, 1, 0), ($1, 'b', 1, $2, 0, 'undecidable', 2, 0, 0), ($1, 'c', 1, $2, 0, 'leased', 0, 0, 0)",
-        campaign.uid,
-        b"",
+    states = {"a": "answered", "b": "undecidable", "c": "leased", "d": "waiting"}
+    await sampling.database.execute_many(
+        "INSERT INTO review (uid, item_id, content_revision, draw, item, queue_order, state, revision, floor_revision, started_revision, "
+        "published_revision, published_draw) VALUES ($1, $2, 1, 1, $3, 0, $4, 1, 0, 0, 0, 0)",
+        [(campaign.uid, item_id, b"", state) for item_id, state in states.items()],
     )
     assert (await stub.GetBudget(request)).answered == 2
 

@@ -25,6 +25,8 @@ _OUT_OF_REACH = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
 )
+# What an ``InterfaceError`` says of a connection or pool that is gone; all others are wrong arguments, a defect of ours.
+_LOST = ("closed", "closing", "released")
 _TIMEOUT_S = 30.0
 # A lock's connection is found dead within half a minute when its machine vanishes without a word (no effect on unix sockets).
 _KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4"}
@@ -44,7 +46,7 @@ def _translated() -> Iterator[None]:
     except _OUT_OF_REACH as error:
         raise _retry(error) from error
     except asyncpg.InterfaceError as error:
-        if "clos" not in str(error):  # wrong arguments are our defect, a connection or pool that is closed or closing is not
+        if not any(word in str(error) for word in _LOST):
             raise
         raise _retry(error) from error
 

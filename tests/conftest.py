@@ -38,49 +38,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
 
 
-def _or_end_the_run(begin: Callable[[], _T]) -> _T:
+def _or_end_the_run(request: pytest.FixtureRequest, begin: Callable[[], _T]) -> _T:
     try:
         return begin()
     except processes.CannotStartError as error:
-        pytest.exit(str(error), returncode=3)
+        why = str(error)
+    request.session.shouldfail = why  # no test after this one
+    pytest.fail(why, pytrace=False)
 
 
 @pytest.fixture(scope="session")
-def kafka_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def kafka_address(request: pytest.FixtureRequest) -> Iterator[str]:
     """``host:port`` of the run's Kafka. Tests share it: name topics and groups by a campaign uid of your own."""
-    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
-    _or_end_the_run(broker.start)
-    yield broker.address
-    broker.kill()
+    for broker in _running_kafka(request):
+        yield broker.address
 
 
 @pytest.fixture
-def killable_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
+def killable_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
     """A Kafka of the test's own, running, that it may kill and start again."""
-    folder = tmp_path / "kafka"
-    folder.mkdir()
-    broker = KafkaBroker(folder)
-    _or_end_the_run(broker.start)
-    yield broker
-    broker.kill()
+    yield from _running_kafka(request)
+
+
+def _running_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
+    with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
+        broker = KafkaBroker(Path(folder))
+        _or_end_the_run(request, broker.start)
+        yield broker
+        broker.kill()
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """The run's PostgreSQL."""
-    yield from _running_postgres()
+    yield from _running_postgres(request)
 
 
 @pytest.fixture
-def killable_postgres() -> Iterator[PostgresServer]:
+def killable_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """A PostgreSQL of the test's own, running, that it may kill and start again."""
-    yield from _running_postgres()
+    yield from _running_postgres(request)
 
 
-def _running_postgres() -> Iterator[PostgresServer]:
+def _running_postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
         server = PostgresServer(Path(folder))
-        _or_end_the_run(server.start)
+        _or_end_the_run(request, server.start)
         yield server
         server.stop()
 
@@ -132,6 +135,6 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def chromium_path() -> str:
+def chromium_path(request: pytest.FixtureRequest) -> str:
     """The machine's Chromium, for Playwright's ``executable_path``."""
-    return _or_end_the_run(browser.chromium)
+    return _or_end_the_run(request, browser.chromium)

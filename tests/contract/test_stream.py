@@ -168,6 +168,16 @@ async def test_a_group_resumes_where_it_committed(bench: Bench):
     assert second.owner.committed == {partition: 7}
 
 
+async def test_what_was_read_and_not_committed_comes_again(bench: Bench):
+    await bench.create(partitions=1)
+    await bench.send(5)
+    first = await bench.join()
+    await first.read(5)
+    await bench.stream.close_consumer(first.consumer)
+    second = await bench.join()
+    assert [record.offset for record in await second.read(5)] == [0, 1, 2, 3, 4]
+
+
 async def test_members_commit_their_start_so_that_lag_is_visible(bench: Bench):
     await bench.create()
     assert await bench.stream.committed(bench.group, bench.topic) == dict.fromkeys(bench.partitions())

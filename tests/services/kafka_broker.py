@@ -36,6 +36,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+broker.session.timeout.ms=1500
+broker.heartbeat.interval.ms=250
 auto.create.topics.enable=false
 log.cleaner.backoff.ms=500
 log.initial.task.delay.ms=500
@@ -75,6 +77,13 @@ def _fetch(folder: Path) -> Path:
     return target
 
 
+def _cluster_id() -> str:
+    """Make an id as Kafka writes it; one that begins with a dash would read as an option."""
+    while (cluster := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster
+
+
 class KafkaBroker:
     """One broker. ``kill`` and ``start`` keep its port and its data."""
 
@@ -103,8 +112,7 @@ class KafkaBroker:
     def _format(self) -> None:
         properties = self._folder / "server.properties"
         properties.write_text(_PROPERTIES.format(port=self._port, controller_port=free_port(), data=self._folder / "data"))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties))
+        tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster_id(), "-c", str(properties))
         done = subprocess.run(self._java("-XX:TieredStopAtLevel=1") + tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             properties.unlink()

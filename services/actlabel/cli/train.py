@@ -117,7 +117,7 @@ def _print(results: TrainingResults, plan: TrainingPlan) -> None:
     console.print(table)
     for model in results.models:
         if model["persistently_negative"]:
-            console.print(f"{model['name']}: its risk stayed below zero, so it was minimised without bound; do not trust this model")
+            console.print(f"{model['name']}: its risk stayed below zero; trust its accuracy on human labels, not its loss")
         for note in model["notes"]:
             console.print(f"{model['name']}: {note}")
     if results.selected is not None:

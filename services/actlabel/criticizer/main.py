@@ -64,6 +64,7 @@ def _stage(host: Host, criticize: CriticizeItem) -> Stage:
         dead_letters=dead_letters,
         limits=Limits.of(host.settings),
         clock=host.clock,
+        places=lambda campaign: campaign.file.criticizer.calls_in_flight,
     )
 
 

@@ -86,7 +86,7 @@ def _plain(value: Any, name: str, images: _Images) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if name == "metadata":
-        return dict(value or ())
+        return {pair["key"]: pair["value"] for pair in value or ()}
     return images.keep(value) if isinstance(value, dict) else value
 
 

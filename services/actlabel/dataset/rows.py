@@ -76,7 +76,7 @@ def decided(item: Item, label_ids: Mapping[str, int]) -> Row:
         "batch": item.batch,
         "cost_usd": item.annotation.usage.cost_usd + item.critique.usage.cost_usd,
         "created_at": _time(item.created_at) if item.HasField("created_at") else None,
-        "metadata": sorted(item.content.metadata.items()),
+        "metadata": [{"key": key, "value": value} for key, value in sorted(item.content.metadata.items())],
     }
 
 

@@ -45,7 +45,8 @@ _ORIGIN: Final[list[tuple[str, Any]]] = [
     ("created_at", _TIME),
     ("reviewed_at", _TIME),
     ("reviewer", pa.string()),
-    ("metadata", pa.map_(pa.string(), pa.string())),
+    # not a map: Hugging Face datasets has no such type
+    ("metadata", pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))),
 ]
 
 

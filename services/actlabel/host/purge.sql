@@ -38,3 +38,15 @@ DELETE FROM campaign_pause WHERE uid = $1;
 
 -- name: seals
 DELETE FROM seal WHERE uid = $1;
+
+-- name: cells
+DELETE FROM cell WHERE uid = $1;
+
+-- name: spending
+DELETE FROM spend WHERE uid = $1;
+
+-- name: review_answers
+DELETE FROM review_answer WHERE uid = $1;
+
+-- name: review_flags
+DELETE FROM review_flag WHERE uid = $1;

@@ -106,6 +106,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error_answer(404, error.reason, error.detail)
     except web.HTTPException as error:
         return error_answer(error.status, "http", f"{error.status} {error.reason}")
+    except (ConnectionError, web.RequestPayloadError):  # the caller went away in the middle; nobody reads this
+        return error_answer(400, "bad-request", "The request did not arrive whole")
     except Exception:  # noqa: BLE001 - fails closed, and says nothing about our insides
         _LOG.exception("a request failed")
         return error_answer(500, "defect", "The gateway has a defect here; its log says more")

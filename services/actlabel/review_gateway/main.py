@@ -7,11 +7,13 @@ from typing import Final
 
 from aiohttp import web
 
+from actlabel.core import topics
 from actlabel.core.errors import RetryLater
 from actlabel.host.host import Host
 from actlabel.review_gateway.access import Door, errors_as_json, security_headers
 from actlabel.review_gateway.answers import Answers
 from actlabel.review_gateway.api import Api
+from actlabel.review_gateway.arrivals import Arrivals
 from actlabel.review_gateway.bodies import LARGEST_BODY_BYTES
 from actlabel.review_gateway.domain import Caller, State
 from actlabel.review_gateway.guesses import Guesses
@@ -24,6 +26,9 @@ from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.media import MediaStore
 from actlabel.runtime.metrics import REVIEWS
+from actlabel.stream.dead_letters import DeadLetters
+from actlabel.stream.limits import Limits
+from actlabel.stream.stage import Stage
 
 _LOG = get_log(__name__)
 _LOOK_S: Final = 5.0
@@ -51,17 +56,36 @@ async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], N
     reviewers = Reviewers(database=host.database, clock=host.clock, operator_token=token)
     people = _People(reviewers)
     outbox = Outbox(database=host.database, producer=host.stream.producer(), clock=host.clock)
-    host.health.add_readiness("review-gateway people", lambda: people.missing)
-    host.health.add_readiness("review-gateway outbox", outbox.trouble)
+    stage = _stage(host)
+    host.health.add_liveness(topics.REVIEW_GATEWAY, stage.liveness)
+    host.health.add_readiness(topics.REVIEW_GATEWAY, stage.readiness)
+    host.health.add_readiness("review people", lambda: people.missing)
+    host.health.add_readiness("review outbox", outbox.trouble)
     await people.look()
     async with _page(host, reviewers, started) if serve_http else _nothing(), asyncio.TaskGroup() as tasks:
-        tasks.create_task(_consume(host))
+        tasks.create_task(stage.run(host.stop))
         tasks.create_task(outbox.run(host.stop))
         tasks.create_task(_watch(host, people))
 
 
-async def _consume(host: Host) -> None:
-    raise NotImplementedError
+def _stage(host: Host) -> Stage:
+    dead_letters = DeadLetters(
+        database=host.database,
+        stream=host.stream,
+        campaigns=host.campaigns,
+        clock=host.clock,
+        per_minute=host.settings.dead_letters_per_minute,
+    )
+    return Stage(
+        name=topics.REVIEW_GATEWAY,
+        stream=host.stream,
+        source_kind=topics.REVIEW,
+        handle=Arrivals(database=host.database, clock=host.clock).handle,
+        campaigns=host.campaigns,
+        dead_letters=dead_letters,
+        limits=Limits.of(host.settings),
+        clock=host.clock,
+    )
 
 
 def application(host: Host, reviewers: Reviewers) -> web.Application:

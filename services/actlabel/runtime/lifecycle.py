@@ -30,7 +30,8 @@ def stop_signals(stop: asyncio.Event) -> Iterator[None]:
 async def until(stop: asyncio.Event, timeout_s: float) -> bool:
     """Wait for ``stop``, at most ``timeout_s``; say whether it is set."""
     try:
-        await asyncio.wait_for(stop.wait(), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            await stop.wait()
     except TimeoutError:
         return stop.is_set()
     return True

@@ -29,7 +29,11 @@ class Settings(BaseSettings):
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
 
-    calls_in_flight: int = Field(64, ge=1, description="model calls of this process at any moment, shared fairly among campaigns")
+    calls_in_flight: int = Field(
+        512,
+        ge=1,
+        description="model calls of this process over all campaigns (each has its bound in its file); one gets two thirds at most",
+    )
     window_items: int = Field(2000, ge=1, description="items dispatched but not committed, per process")
     window_bytes: int = Field(256 * 2**20, ge=2**20, description="bytes of those items")
     item_deadline_s: float = Field(900.0, gt=0, description="an item that takes longer at one stage goes to the dead letters")

@@ -18,6 +18,7 @@ class Assignment:
         self._changed = changed
         self._retired: dict[Partition, Tracker] = {}
         self.trackers: dict[Partition, Tracker] = {}
+        self.changes = 0  # how often anything was assigned or revoked
 
     def owns(self, tracker: Tracker) -> bool:
         """Say whether this tracker is the one of its partition, and the partition ours."""
@@ -28,7 +29,7 @@ class Assignment:
         for partition, committed in partitions.items():
             self.trackers[partition] = self._tracker(partition, committed)
         self._retired = {p: t for p, t in self._retired.items() if t.outstanding and p not in self.trackers}
-        self._changed()
+        self._note_change()
         return {partition: self.trackers[partition].next for partition in partitions}
 
     def _tracker(self, partition: Partition, committed: int) -> Tracker:
@@ -45,7 +46,7 @@ class Assignment:
         given_back = {p: self.trackers.pop(p) for p in partitions if p in self.trackers}
         self._withdraw(given_back.values())
         self._retired.update(given_back)
-        self._changed()
+        self._note_change()
         return {partition: tracker.attempt() for partition, tracker in given_back.items()}
 
     def committable(self) -> dict[Tracker, int]:
@@ -53,8 +54,12 @@ class Assignment:
         moved = (tracker for tracker in self.trackers.values() if not tracker.confirmed or tracker.watermark > tracker.committed)
         return {tracker: tracker.attempt() for tracker in moved}
 
-    def committed(self, offsets: Mapping[Tracker, int]) -> None:
-        """Note a commit that arrived. One of a partition that went away meanwhile may have been left out: nothing is learnt from it."""
-        for tracker, offset in offsets.items():
-            if self.owns(tracker):
+    def committed(self, offsets: Mapping[Tracker, int], *, changes: int) -> None:
+        """Note a commit that arrived, begun at ``changes``. If they are more by now, it may have been left out: learn nothing."""
+        if changes == self.changes:
+            for tracker, offset in offsets.items():
                 tracker.confirm(offset)
+
+    def _note_change(self) -> None:
+        self.changes += 1
+        self._changed()

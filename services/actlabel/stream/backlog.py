@@ -32,12 +32,14 @@ class Work:
 class Backlog:
     """Queues per campaign, in turn; a campaign that is held (paused, deleted) keeps its own and nobody else's."""
 
-    def __init__(self, *, calls: int, lend: int) -> None:
-        """``calls``: places among the calls in flight; ``lend``: see ``fair_share``."""
+    def __init__(self, *, calls: int, lend: int, first: int | None = None) -> None:
+        """``calls``: places among the calls in flight; ``lend``: see ``fair_share``. ``first``: see ``bound``; None for no bound."""
         self._waiting: dict[str, deque[Work]] = {}
         self._delayed: list[tuple[float, int, Work]] = []
         self._order = itertools.count()
         self._places = FairShare(capacity=calls, lend=lend)
+        self._first = first
+        self._most: dict[str, int] = {}
         self.held: frozenset[str] = frozenset()
 
     @property
@@ -52,6 +54,12 @@ class Backlog:
     def waiting(self) -> Iterator[Work]:
         """Go through everything that waits."""
         return itertools.chain(itertools.chain.from_iterable(self._waiting.values()), (work for _, _, work in self._delayed))
+
+    def bound(self, campaign: str, most: int) -> bool:
+        """Give a campaign a bound of its own, until then it has ``first``; say whether that changes anything."""
+        changed = self._most.get(campaign) != most
+        self._most[campaign] = most
+        return changed
 
     def add(self, work: Work) -> None:
         """Let a record wait for its turn."""
@@ -73,7 +81,7 @@ class Backlog:
     def take(self) -> Work | None:
         """Take the next record for which there is a place, campaigns in turn; it keeps the place until ``give``."""
         for campaign, queue in self._waiting.items():
-            if campaign not in self.held and self._places.take(campaign):
+            if campaign not in self.held and self._places.take(campaign, most=self._most.get(campaign, self._first)):
                 work = queue.popleft()
                 del self._waiting[campaign]
                 if queue:

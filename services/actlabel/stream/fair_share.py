@@ -29,9 +29,11 @@ class FairShare:
         """Say how many places one holds."""
         return self._held.get(who, 0)
 
-    def take(self, who: str) -> bool:
-        """Take a place if it is there and fair to take it."""
+    def take(self, who: str, *, most: int | None = None) -> bool:
+        """Take a place if it is there and fair to take it, and ``who`` holds less than ``most`` (its own bound)."""
         held = self._held.get(who, 0)
+        if most is not None and held >= most:
+            return False
         if not fits(held, self.used, capacity=self._capacity, lend=self._lend):
             return False
         self._held[who] = held + 1

@@ -20,6 +20,9 @@ outage: try again for ever), ``CampaignPaused`` (keep it until the pause is lift
 a defect and puts the item aside. It is cancelled at the item's deadline.
 """
 
+Places = Callable[[Campaign], int]
+"""How many handlers may work for a campaign at once in one process: its own bound, beside the bound of the process."""
+
 UNDECODABLE: Final = "undecodable"
 MISPLACED: Final = "misplaced"
 DEADLINE: Final = "deadline"

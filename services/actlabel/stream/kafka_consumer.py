@@ -2,8 +2,8 @@
 
 aiokafka rebalances in the background and hands out records of a new assignment before its callbacks have finished. Three rules keep
 that apart from what the owner sees: a partition can be read only while it has a buffer here; buffers are dropped in the first, synchronous
-step of a revocation and made again in the step that told the owner and set the position; whatever was fetched across a revocation
-is thrown away, since the position is set anew.
+step of a revocation and made again in the step that told the owner and set the position; what a fetch brings that began before a
+revocation and ended after it is thrown away, and asked for again from our own position.
 """
 
 import asyncio
@@ -39,32 +39,27 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     """See ``port.Consumer``."""
 
     def __init__(
-        self, servers: str, group: str, *, topic_prefix: str, rebalance: Rebalance, topics: KafkaTopics, session_timeout_s: float
+        self,
+        servers: str,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        topics: KafkaTopics,
+        session_timeout_s: float,
+        max_poll_interval_s: float = 300.0,
     ) -> None:
-        """``topics``: for committed offsets. ``session_timeout_s``: silence after which the group counts this member as dead."""
+        """``topics``: for committed offsets. ``session_timeout_s``: silence after which the group counts this member as dead.
+
+        ``max_poll_interval_s``: time without a poll after which it leaves by itself.
+        """
         self._group = group
         self._prefix = topic_prefix
         self._rebalance = rebalance
         self._topics = topics
-        # its memory of the assignment is a class attribute: members of one process must not share the class
-        assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
-        self._client: Any = AIOKafkaConsumer(
-            bootstrap_servers=servers,
-            client_id=group,
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            partition_assignment_strategy=(assignor,),
-            session_timeout_ms=int(session_timeout_s * 1000),
-            heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
-            rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-            metadata_max_age_ms=_NEW_TOPICS_MS,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-            max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
-        )
+        self._client = _group_client(servers, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
         self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
+        self._positions: dict[Partition, int] = {}  # of the same: the offset after the last one that was ever in the buffer
         self._revocations = 0
         self._rebalancing = False
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -147,16 +142,17 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     async def _adopt(self, partitions: Sequence[Partition]) -> None:
         """Read where the group stands, then in one step without an await: tell the owner, set positions, let records flow."""
         try:
-            committed = await self._positions(partitions)
+            committed = await self._where_the_group_stands(partitions)
             starts = self._rebalance.assigned(committed)
             for partition, offset in committed.items():
-                self._client.seek(named(partition), starts.get(partition, offset))
+                self._positions[partition] = starts.get(partition, offset)
+                self._client.seek(named(partition), self._positions[partition])
                 self._buffers[partition] = deque()
         except Exception as error:  # noqa: BLE001 - poll raises it
             self._failure = error
         self._tell_change()
 
-    async def _positions(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+    async def _where_the_group_stands(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         """Return what is committed; where nothing is, commit the log's start, so that the lag is visible."""
         while True:
             try:
@@ -208,9 +204,18 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         fetching, self._fetching = self._fetching, None
         if (error := fetching.exception()) is not None:
             self._on_fetch_error(error)
-        elif self._fetched_at == self._revocations:
+        else:
             for tp, records in fetching.result().items():
-                self._buffers[Partition(tp.topic, tp.partition)].extend(records)
+                self._put(Partition(tp.topic, tp.partition), records)
+
+    def _put(self, partition: Partition, records: Sequence[Any]) -> None:
+        if partition not in self._buffers:
+            return
+        if self._fetched_at == self._revocations:
+            self._buffers[partition].extend(records)
+            self._positions[partition] = records[-1].offset + 1
+        else:  # whether they came before or after the position was set, nobody can say
+            self._client.seek(named(partition), self._positions[partition])
 
     def _on_fetch_error(self, error: BaseException) -> None:
         if isinstance(error, KafkaError) and error.retriable:
@@ -251,6 +256,28 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
+
+
+def _group_client(servers: str, group: str, *, session_timeout_s: float, max_poll_interval_s: float) -> Any:
+    # the assignor's memory is a class attribute: members of one process must not share the class
+    assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
+    return AIOKafkaConsumer(
+        bootstrap_servers=servers,
+        client_id=group,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(assignor,),
+        session_timeout_ms=int(session_timeout_s * 1000),
+        heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
+        rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
+        max_poll_interval_ms=int(max_poll_interval_s * 1000),
+        metadata_max_age_ms=_NEW_TOPICS_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        fetch_max_wait_ms=_FETCH_WAIT_MS,
+        max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
+    )
 
 
 def as_record(partition: Partition, record: Any) -> Record:

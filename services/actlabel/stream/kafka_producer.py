@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownTopicOrPartitionError
 
 from actlabel.core.errors import ActlabelError, DeadLetter, Fatal, RetryLater
 from actlabel.runtime.log import get_log
-from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, REQUEST_TIMEOUT_MS, refused
+from actlabel.stream.kafka_client import refused
+from actlabel.stream.kafka_idempotence import abandon, idempotent_client, stop_soon
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.partitioner import partition_of
 from actlabel.stream.port import Headers
 from actlabel.stream.record_size import check_size
 
-_LINGER_MS: Final = 5
 _SWEEP_S: Final = 0.5
 _SUSPICIOUS_S: Final = 3.0  # unacknowledged for so long: does the topic still exist?
 _BACKOFF_S: Final = 0.5
@@ -163,21 +161,15 @@ class KafkaProducer:
         return self._client
 
     async def _start(self) -> None:
+        told = False
         while self._client is None:
-            client: Any = AIOKafkaProducer(
-                bootstrap_servers=self._servers,
-                client_id="actlabel",
-                enable_idempotence=True,  # and so acks=all
-                max_batch_size=BATCH_BYTES,
-                max_request_size=MESSAGE_BYTES,
-                linger_ms=_LINGER_MS,
-                request_timeout_ms=REQUEST_TIMEOUT_MS,
-                partitioner=_partition,
-            )
+            client = idempotent_client(self._servers)
             try:
                 await client.start()
             except (KafkaError, OSError) as error:
-                _log.warning("Kafka producer cannot start yet", error=repr(error))
+                if not told:
+                    _log.warning("Kafka producer cannot start yet", error=repr(error))
+                told = True
                 await client.stop()
                 await asyncio.sleep(_BACKOFF_S)
             except BaseException:
@@ -193,7 +185,7 @@ class KafkaProducer:
             return
         self._client = None
         _log.warning("Kafka producer is replaced")
-        self._background(_abandon(client))
+        self._background(abandon(client))
 
     async def _sweep(self) -> None:
         """End the wait of records that Kafka does not acknowledge."""
@@ -229,31 +221,10 @@ class KafkaProducer:
                 task.cancel()
                 await asyncio.wait([task])
         if self._client is not None:
-            await self._client.stop()
+            await stop_soon(self._client)
         if self._tasks:
             await asyncio.wait(self._tasks)
 
 
 def _unknown(topic: str) -> DeadLetter:
     return DeadLetter("unknown-topic", f"topic {topic} does not exist")
-
-
-def _partition(key: bytes, all_partitions: list[int], _: list[int]) -> int:
-    return partition_of(key, len(all_partitions))
-
-
-async def _abandon(client: Any) -> None:
-    """Stop a producer that may never be able to deliver what it holds. Its public ``stop`` would wait for that delivery for ever."""
-    sender = client._sender.sender_task  # noqa: SLF001 - there is no public way to give up
-    if sender is not None:
-        sender.cancel()
-    await client.client.close()
-    if sender is not None:
-        await asyncio.wait([sender], timeout=REQUEST_TIMEOUT_MS / 1000)
-        if sender.done() and not sender.cancelled():
-            sender.exception()  # seen: it may have failed in being cancelled
-    client._message_accumulator.fail_all(KafkaError("the producer was replaced"))  # noqa: SLF001
-    try:
-        await client.stop()
-    except Exception as error:  # noqa: BLE001 - it is being thrown away
-        _log.warning("Kafka producer did not stop cleanly", error=repr(error))

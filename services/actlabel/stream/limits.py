@@ -9,14 +9,14 @@ from actlabel.runtime.settings import Settings
 class Limits:
     """Bounds of one stage in one process; the first six are settings of the same name, the rest is tuning."""
 
-    calls_in_flight: int = 64  # handlers at work at any moment
+    calls_in_flight: int = 512  # handlers at work at any moment
     window_items: int = 2000  # items dispatched but not committed: what is read again after a crash
     window_bytes: int = 256 * 2**20  # keys and values of those items
     item_deadline_s: float = 900.0  # in the handler, waits between attempts included, waits for our own outages left out
     drain_deadline_s: float = 25.0
     commit_interval_s: float = 0.5
 
-    lend_to_campaign: int = 8  # how many times what is free a campaign may hold (see fair_share.py)
+    lend_to_campaign: int = 2  # how many times what is free a campaign may hold (see fair_share.py)
     lend_to_partition: int = 2  # the same for one partition of the window
     poll_records: int = 500  # at most so many from one poll
     poll_s: float = 0.05  # how long one poll waits for a record

@@ -17,7 +17,8 @@ class MemoryConsumer:
         """Begin without partitions."""
         self._group = group
         self._read = read
-        self._positions: dict[Partition, int] = {}
+        self.positions: dict[Partition, int] = {}  # what is read next
+        self._generation = 0
         self._news = asyncio.Event()
         self._turn = 0
         self.topic_prefix = topic_prefix
@@ -26,7 +27,7 @@ class MemoryConsumer:
 
     def assignment(self) -> frozenset[Partition]:
         """See ``port.Consumer``."""
-        return frozenset(self._positions)
+        return frozenset(self.positions)
 
     def wake(self) -> None:
         """Somebody wrote, or the assignment changed: a waiting poll looks again."""
@@ -35,13 +36,15 @@ class MemoryConsumer:
     def take(self, committed: Mapping[Partition, int]) -> None:
         """Get partitions, and read them from where the owner says."""
         starts = self.rebalance.assigned(committed)
-        self._positions |= {partition: starts.get(partition, offset) for partition, offset in committed.items()}
+        self._generation += 1
+        self.positions |= {partition: starts.get(partition, offset) for partition, offset in committed.items()}
         self.wake()
 
     def give(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Lose partitions; returns the last offsets to commit for them."""
+        self._generation += 1
         for partition in partitions:
-            del self._positions[partition]
+            del self.positions[partition]
         self.wake()
         return self.rebalance.revoked(partitions)
 
@@ -54,27 +57,28 @@ class MemoryConsumer:
         while not (records := self._next(wanted, max_records)) and self.assignment() == before:
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), deadline - asyncio.get_running_loop().time())
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
             except TimeoutError:
                 break
         await asyncio.sleep(0)
         return [record for record in records if self._move(record)]
 
     def _next(self, wanted: Collection[Partition], most: int) -> Sequence[Record]:
-        mine = [partition for partition in wanted if partition in self._positions]
+        mine = [partition for partition in wanted if partition in self.positions]
         self._turn += 1
         first = self._turn % len(mine) if mine else 0
         records: list[Record] = []
         for partition in mine[first:] + mine[:first]:
-            records += self._read(partition, self._positions[partition], most - len(records))
+            records += self._read(partition, self.positions[partition], most - len(records))
         return records
 
     def _move(self, record: Record) -> bool:
         """Step over a record; one of a partition that went away or was set back meanwhile is read again from where it stands."""
-        position = self._positions.get(record.partition)
+        position = self.positions.get(record.partition)
         if position is None or record.offset < position or self._skips(record, position):
             return False
-        self._positions[record.partition] = record.offset + 1
+        self.positions[record.partition] = record.offset + 1
         return True
 
     def _skips(self, record: Record, position: int) -> bool:
@@ -84,8 +88,10 @@ class MemoryConsumer:
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """See ``port.Consumer``."""
         self._group.faults.check("commit")
+        generation = self._generation
         await asyncio.sleep(0)
-        self._group.commit({p: offset for p, offset in offsets.items() if p in self._positions})
+        if generation == self._generation:  # as Kafka fences the commits of an earlier generation
+            self._group.commit({p: offset for p, offset in offsets.items() if p in self.positions})
 
 
 class MemoryFaults:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from actlabel.core import topics
 from actlabel.core.errors import RetryLater
@@ -13,8 +13,9 @@ from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
 from actlabel.stream.assignment import Assignment
 from actlabel.stream.backlog import Backlog, Work
+from actlabel.stream.cancelling import cancel_all, wait_at_most
 from actlabel.stream.dead_letters import DeadLetters
-from actlabel.stream.handling import Handle
+from actlabel.stream.handling import Handle, Places
 from actlabel.stream.limits import Limits
 from actlabel.stream.port import Consumer, Record, Stream
 from actlabel.stream.pulse import Pulse
@@ -23,7 +24,8 @@ from actlabel.stream.window import Window
 from actlabel.stream.worker import Worker
 
 _log = get_log(__name__)
-_TICK_S = 0.05
+_TICK_S: Final = 0.05
+_PATIENCE_S: Final = 5.0
 
 
 class Stage:
@@ -40,8 +42,13 @@ class Stage:
         dead_letters: DeadLetters,
         limits: Limits,
         clock: Clock,
+        places: Places | None = None,
     ) -> None:
-        """``name``: the stage, which names its group; ``source_kind``: the kind of topic that it reads, of every campaign."""
+        """``name``: the stage, which names its group; ``source_kind``: the kind of topic that it reads, of every campaign.
+
+        ``places``: a campaign's own bound on handlers at work; where that of the process is larger, one campaign that hangs leaves
+        the others alone.
+        """
         self._name = name
         self._stream = stream
         self._prefix = topics.prefix(source_kind)
@@ -49,7 +56,7 @@ class Stage:
         self._dead_letters = dead_letters
         self._limits = limits
         self._clock = clock
-        self._backlog = Backlog(calls=limits.calls_in_flight, lend=limits.lend_to_campaign)
+        self._backlog = Backlog(calls=limits.calls_in_flight, lend=limits.lend_to_campaign, first=1 if places else None)
         self._assignment = Assignment(withdraw=self._backlog.withdraw, changed=self._on_rebalance)
         self._window = Window(limits)
         self._pulse = Pulse(limits, clock)
@@ -64,6 +71,7 @@ class Stage:
             pulse=self._pulse,
             limits=limits,
             clock=clock,
+            places=places,
         )
         self._full = asyncio.Event()  # the window is full: commit now
         self._room = asyncio.Event()  # something was committed, or other partitions came
@@ -91,14 +99,14 @@ class Stage:
         try:
             await self._until_one([*loops, stopping])
             await self._drain(loops)
-            await _cancel(loops)
+            await cancel_all(loops, patience_s=_PATIENCE_S)
             await self._worker.abandon()
             await self._commit(consumer)
         except Exception as error:
             self._pulse.broken = f"the stage has ended: {error}"
             raise
         finally:
-            await _cancel([*loops, stopping])
+            await cancel_all([*loops, stopping], patience_s=_PATIENCE_S)
             await self._worker.abandon()
             with suppress(RetryLater):
                 await self._stream.close_consumer(consumer)
@@ -115,7 +123,7 @@ class Stage:
                 consumer = await self._stream.consumer(topics.group(self._name), topic_prefix=self._prefix, rebalance=self._assignment)
             except RetryLater as error:
                 self._pulse.outage("join", str(error))
-                await _wait(stop, self._limits.learn_s)
+                await wait_at_most(stop, self._limits.learn_s)
             else:
                 self._pulse.works("join")
                 self._pulse.polled()
@@ -155,7 +163,7 @@ class Stage:
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
-        await _wait(self._room, self._limits.poll_s)
+        await wait_at_most(self._room, self._limits.poll_s)
 
     def _take(self, records: Sequence[Record]) -> None:
         """Dispatch what was read. A record of a partition that went away while it came belongs to its next owner."""
@@ -175,13 +183,13 @@ class Stage:
     async def _commit_often(self, consumer: Consumer) -> None:
         """Commit at every interval, and where the window is full as often as a poll may take."""
         while True:
-            await _wait(self._full, self._limits.commit_interval_s)
+            await wait_at_most(self._full, self._limits.commit_interval_s)
             await self._commit(consumer)
             self._full.clear()
             await asyncio.sleep(min(self._limits.poll_s, self._limits.commit_interval_s))
 
     async def _commit(self, consumer: Consumer) -> None:
-        offsets = self._assignment.committable()
+        changes, offsets = self._assignment.changes, self._assignment.committable()
         if not offsets:
             return
         try:
@@ -192,7 +200,7 @@ class Stage:
             return
         self._pulse.works("commit")
         metrics.COMMITS.labels(self._name, "ok").inc()
-        self._assignment.committed(offsets)
+        self._assignment.committed(offsets, changes=changes)
         self._room.set()
 
     async def _tend(self) -> None:
@@ -223,7 +231,7 @@ class Stage:
                 await self._learn_once()
             except RetryLater as error:
                 self._pulse.outage("campaigns", str(error))
-            await _wait(self._news, self._limits.learn_s)
+            await wait_at_most(self._news, self._limits.learn_s)
 
     async def _learn_once(self) -> None:
         deleted = await self._campaigns.deleted()
@@ -243,14 +251,3 @@ class Stage:
         deadline_s = self._clock.monotonic() + self._limits.drain_deadline_s
         while self._worker.running and (left_s := deadline_s - self._clock.monotonic()) > 0:
             await self._until_one([*loops, *self._worker.running.values()], min(left_s, _TICK_S))
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

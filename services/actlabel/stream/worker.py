@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from typing import Final
 
 from prometheus_client import Counter
 
@@ -12,14 +13,16 @@ from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
 from actlabel.stream.backlog import Backlog, Work
+from actlabel.stream.cancelling import cancel_all
 from actlabel.stream.dead_letters import DeadLetters
-from actlabel.stream.handling import DEADLINE, DEFECT, Handle, decode
+from actlabel.stream.handling import DEADLINE, DEFECT, Handle, Places, decode
 from actlabel.stream.limits import Limits
 from actlabel.stream.port import Stream
 from actlabel.stream.pulse import Pulse
 from actlabel.stream.tracker import Tracker
 
 _log = get_log(__name__)
+_PATIENCE_S: Final = 5.0
 
 
 class Worker:
@@ -38,6 +41,7 @@ class Worker:
         pulse: Pulse,
         limits: Limits,
         clock: Clock,
+        places: Places | None,
     ) -> None:
         """``owns``: whether a tracker's partition is still ours, and its records to be tried again here."""
         self._stage = stage
@@ -50,6 +54,7 @@ class Worker:
         self._pulse = pulse
         self._limits = limits
         self._clock = clock
+        self._places = places
         self._seconds = metrics.STAGE_SECONDS.labels(stage)
         self._counters: dict[tuple[str, str], Counter] = {}
         self._deleted: frozenset[str] = frozenset()
@@ -97,6 +102,8 @@ class Worker:
             item = decode(work.record, work.tracker.campaign)
             work.version = item.campaign.version
             campaign = await self._campaigns.get(work.tracker.campaign, work.version)
+            if self._places is not None and self._backlog.bound(campaign.uid, self._places(campaign)):
+                self.start()
             if work.deadline_s is None:
                 work.deadline_s = work.begun_s + self._limits.item_deadline_s
             work.in_handler = True
@@ -168,7 +175,7 @@ class Worker:
         longest_s = min(self._limits.retry_most_s, self._limits.retry_first_s * 2.0 ** min(work.tries, 30))
         work.tries += 1
         wait_s = random.uniform(0.0, longest_s)  # noqa: S311 - full jitter, not a secret
-        if isinstance(error, EndpointUnavailable) and work.deadline_s is not None and now + wait_s >= work.deadline_s:
+        if work.deadline_s is not None and now + wait_s >= work.deadline_s:
             work.verdict = DEADLINE, f"given up at {self._limits.item_deadline_s:g} s; the last of {work.tries} attempts: {error}"
             wait_s = 0.0
         return self._backlog.delay(work, now + wait_s)
@@ -200,10 +207,7 @@ class Worker:
             self._finish(work, "dropped")
 
     async def abandon(self) -> None:
-        """Cancel what runs and wait until it has ended."""
+        """Cancel what runs. A handler that goes on in spite of it is left to the end of the process; it marks nothing that is committed."""
         self.closing = True
-        tasks = list(self.running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.running.clear()
+        if left := await cancel_all(list(self.running.values()), patience_s=_PATIENCE_S):
+            _log.warning("handlers ignore their cancellation", stage=self._stage, handlers=left)

@@ -63,6 +63,7 @@ def _finish(prepared: Prepared, ranks: Ranks, training: Training, watch: Stopwat
         **accuracy.as_dict(),
         "train_items": len(objective.items),
         **training.watch.summary(),
+        "bounded": objective.bounded,
         "persistently_negative": training.watch.persistently_negative,
         "notes": list(objective.notes),
         "seconds": round(watch.seconds, 3),

@@ -30,6 +30,7 @@ _QUIET = {
 }
 _OBJECT_STORE_BYTES = 100 * 2**20
 _POLL_S = 0.25
+_SHUTDOWN_S = 8.0
 
 
 def main(plan_file: str) -> int:
@@ -73,7 +74,7 @@ def execute(plan: TrainingPlan, lines: TextIO) -> dict[str, Any]:
 
 def _selected(plan: TrainingPlan, models: list[dict[str, Any]]) -> str | None:
     """Name the best model by held-out human labels; a test set selects nothing, it would no longer be one."""
-    judged = [model for model in models if model["test_accuracy"] is not None and not model["persistently_negative"]]
+    judged = [model for model in models if model["test_accuracy"] is not None and (model["bounded"] or not model["persistently_negative"])]
     return None if plan.test is not None or not judged else str(max(judged, key=lambda model: model["test_accuracy"])["name"])
 
 
@@ -122,6 +123,7 @@ def _start_ray(ray: Any, plan: TrainingPlan) -> None:
     if address:
         ray.init(address=address, log_to_driver=False, logging_level="error")
     else:
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody reclaims this machine
         ray.init(num_cpus=max(plan.workers[1], os.cpu_count() or 1), object_store_memory=_OBJECT_STORE_BYTES, **quiet)
     gpus = int(ray.cluster_resources().get("GPU", 0))
     if plan.gpu and gpus < plan.workers[0]:
@@ -161,7 +163,10 @@ class _Relay:
 
 
 class _Parent(threading.Thread):
-    """Ends this process, and with it its Ray cluster, when the parent is gone."""
+    """Ends this process, and first its Ray cluster, when the parent closes our input or is gone.
+
+    A cluster that is not shut down leaves agents behind for a minute.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -169,6 +174,11 @@ class _Parent(threading.Thread):
     def run(self) -> None:
         while sys.stdin.readline():
             pass
+        limit = threading.Timer(_SHUTDOWN_S, os._exit, (1,))
+        limit.daemon = True
+        limit.start()
+        if (ray := sys.modules.get("ray")) is not None:
+            ray.shutdown()
         os._exit(1)
 
 

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 from torch import nn
 
 from actlabel.dataset.folder import whole_folder
@@ -18,10 +17,8 @@ def write_model(prepared: Prepared, model: nn.Module, result: dict[str, Any], me
     if folder.exists():
         shutil.rmtree(folder)
     with whole_folder(folder) as draft:
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-        safetensors.torch.save_file(tensors, draft / "model.safetensors")
+        prepared.kind.save(model, draft)
         shutil.copyfile(metrics_file, draft / "metrics.jsonl")
-        _write(draft / "config.json", {**prepared.kind.describe(), "classes": len(prepared.snapshot.labels)})
         _write(draft / "labels.json", list(prepared.snapshot.labels))
         _write(draft / "manifest.json", prepared.snapshot.manifest)
         _write(draft / "model_card.json", _card(prepared, result))

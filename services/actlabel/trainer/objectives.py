@@ -39,6 +39,7 @@ class Objective:
     weights: Weights
     human_base: BaseLoss
     machine_base: BaseLoss
+    bounded: bool = True  # below: false where cross-entropy meets negative weights
     self_normalised: bool = False  # divide by the weights of the global batch instead of its number of items
     notes: tuple[str, ...] = field(default=())
 
@@ -73,6 +74,12 @@ def _act(request: Request, name: str, loss: str, base: BaseLoss) -> Objective:
     pi = np.where(records.usable, records.pi, 1.0)
     weights = act_weights(human=records.human, machine=records.machine, selected=records.selected, pi=pi, power=request.power)
     never = int(np.sum(pi[request.train] <= 0))
+    wild = unbounded(human=records.human, machine=records.machine, weights=weights)[request.train]
+    if base is cross_entropy and np.any(wild) and not request.allow_unbounded:
+        raise UserError(
+            f"{name}: {int(wild.sum())} corrected items were selected by chance (pi below 1), so that cross-entropy has no lower bound; "
+            "use the loss act, whose base loss is bounded"
+        )
     return Objective(
         name=name,
         loss=loss if request.power == 1 else f"{loss}, lambda {request.power}",
@@ -82,6 +89,7 @@ def _act(request: Request, name: str, loss: str, base: BaseLoss) -> Objective:
         weights=weights,
         human_base=base,
         machine_base=base,
+        bounded=base is not cross_entropy or not np.any(wild),
         notes=(f"{never} items could never be selected (pi is 0): for them the machine label stands unchecked",) if never else (),
     )
 
@@ -93,14 +101,7 @@ def act(request: Request) -> Objective:
 
 def act_ce(request: Request) -> Objective:
     """ACT with cross-entropy. Raises ``UserError`` unless every corrected item was selected for certain."""
-    objective = _act(request, "act-ce", "ACT, cross-entropy", cross_entropy)
-    wild = unbounded(human=objective.human, machine=objective.machine, weights=objective.weights)[request.train]
-    if np.any(wild) and not request.allow_unbounded:
-        raise UserError(
-            f"act-ce: {int(wild.sum())} corrected items were selected by chance (pi below 1), so that cross-entropy has no lower bound; "
-            "use the loss act, whose base loss is bounded"
-        )
-    return objective
+    return _act(request, "act-ce", "ACT, cross-entropy", cross_entropy)
 
 
 def human_only(request: Request) -> Objective:

@@ -44,7 +44,7 @@ class TrainingPlan:
     resume: bool = False
     checkpoint_interval_s: float = 60.0
     max_failures: int = 3  # how often dead workers are replaced
-    threads: int | None = None  # of each worker; None: the cores divided by the workers
+    threads: int | None = None  # of each worker; None: the model's default
     ray_address: str | None = None  # an existing Ray cluster; None: RAY_ADDRESS, or a cluster of this run's own
 
     def to_json(self) -> str:

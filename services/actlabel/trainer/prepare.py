@@ -39,12 +39,13 @@ class Prepared:
 
     @property
     def training(self) -> Defaults:
-        """How long, in what batches and how fast: the plan's numbers, the model's where it has none."""
+        """How long, in what batches, how fast and on how many threads: the plan's numbers, the model's where it has none."""
         defaults, plan = self.kind.defaults, self.plan
         return Defaults(
             epochs=plan.epochs or defaults.epochs,
             batch_items=plan.batch_items or defaults.batch_items,
             learning_rate=plan.learning_rate or defaults.learning_rate,
+            threads=plan.threads or defaults.threads,
         )
 
     def objective(self, name: str) -> Objective:
@@ -112,6 +113,7 @@ def _run_folder(plan: TrainingPlan, snapshot: Snapshot) -> Path:
     folder = plan.out / "run"
     if plan.resume and (folder / "run.json").exists():
         _check_resume(plan, snapshot, folder / "run.json")
+        (folder / "progress.json").unlink(missing_ok=True)
         return folder
     if (plan.out / "models").exists():
         raise UserError(f"{plan.out}: holds models already; train into another --out, or --resume an interrupted run")

@@ -142,14 +142,15 @@ class Training:
             self._metrics.write(json.dumps(line).encode() + b"\n")
 
     def _warn(self) -> None:
-        if self.watch.persistently_negative and not self._warned and self._ranks.rank == 0:
-            self._warned = True
-            _log.warning(
-                "The batch risk stays below zero: this loss is being minimised without bound, do not trust the model",
-                loss=self.objective.name,
-                step=self.next_step,
-                min_risk=self.watch.min_risk,
-            )
+        if not self.watch.persistently_negative or self._warned or self._ranks.rank != 0:
+            return
+        self._warned = True
+        facts = {"loss": self.objective.name, "step": self.next_step, "min_risk": self.watch.min_risk}
+        if self.objective.bounded:
+            # seen with models as good as any other (README): worth a line, not an alarm
+            _log.info("The batch risk stays below zero, within the bound of this loss", **facts)
+        else:
+            _log.warning("The batch risk stays below zero and nothing bounds it: do not trust this model", **facts)
 
     def state(self) -> State:
         """Return what a checkpoint keeps of this model."""

@@ -54,11 +54,11 @@ class RayRanks:
 
 def train_loop_per_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Carry out the plan in ``config['plan']``; return ``results``, or ``error`` for what no new attempt would mend."""
-    plan = plan_from_json(config["plan"])
     ranks = RayRanks()
-    per_node = ray.train.get_context().get_local_world_size()
-    torch.set_num_threads(plan.threads or max(1, (os.cpu_count() or 1) // per_node))
     try:
-        return {"results": run(open_prepared(plan), ranks)}
+        prepared = open_prepared(plan_from_json(config["plan"]))
+        per_node = ray.train.get_context().get_local_world_size()
+        torch.set_num_threads(prepared.training.threads or max(1, (os.cpu_count() or 1) // per_node))
+        return {"results": run(prepared, ranks)}
     except ActlabelError as error:
         return {"error": str(error)}

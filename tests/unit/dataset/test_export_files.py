@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from actlabel.contracts.v1.item_pb2 import Item, Review
 from actlabel.core.errors import UserError
@@ -33,6 +34,16 @@ async def _export(items: Sequence[Item], folder: Path, form: Format = "parquet",
         await stream.close()
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir() and path.name != "storage"]
+
+
+def _sha256sum(folder: Path) -> str:
+    """Hash a data set as a person would, with coreutils."""
+    command = "sha256sum part-*.parquet | sha256sum"
+    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
 def _rows(folder: Path) -> dict[str, dict]:
     return {row["id"]: row for row in pq.read_table(sorted(folder.glob("*.parquet"))).to_pylist()}
 
@@ -45,7 +56,7 @@ async def test_every_column_says_what_the_record_said(tmp_path: Path) -> None:
     assert (human["label"], human["label_source"], human["model_label"], human["label_id"]) == ("yes", "human", "no", 1)
     assert (human["pi"], human["p_error"], human["p_error_calibrated"], human["cost_usd"]) == (0.25, 0.5, 0.5, 0.75)
     assert (human["outcome"], human["reviewer"], human["reviewed_at"].isoformat()) == ("labelled", "ann", "2023-11-14T22:23:20+00:00")
-    assert (machine["reviewed_at"], machine["text"], dict(machine["metadata"])) == (None, "some words", {"source": "import"})
+    assert (machine["reviewed_at"], machine["text"], machine["metadata"]) == (None, "some words", [{"key": "source", "value": "import"}])
     assert (machine["annotator_model"], machine["critic_model"], machine["campaign_version"]) == ("good", "other", 1)
 
 
@@ -80,7 +91,7 @@ async def test_missing_media_is_one_line_and_leaves_nothing(tmp_path: Path) -> N
     media.uri = f"media/{media.sha256.hex()}"
     with pytest.raises(UserError, match=r"item 'a', part 'photo': .*ACTLABEL_STORAGE"):
         await _export([made], tmp_path)
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name and path.is_dir()]
+    assert not _folders(tmp_path)
 
 
 async def test_nothing_merged_yet_is_one_line(tmp_path: Path) -> None:
@@ -104,14 +115,13 @@ async def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, monkey
     monkeypatch.setattr(ParquetSink, "write", full)
     with pytest.raises(UserError, match="No space left on device"):
         await _export([item("a")], tmp_path)
-    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert not _folders(tmp_path)
 
 
 async def test_the_hash_names_every_byte(tmp_path: Path) -> None:
     written = await _export([item("a"), item("b")], tmp_path)
     assert verify(tmp_path / "out")["sha256"] == written.sha256
-    listed = subprocess.run("sha256sum part-*.parquet | sha256sum", shell=True, cwd=tmp_path / "out", capture_output=True, text=True, check=True)
-    assert listed.stdout.split()[0] == written.sha256
+    assert _sha256sum(tmp_path / "out") == written.sha256
     shard = tmp_path / "out" / "part-00000.parquet"
     data = bytearray(shard.read_bytes())
     data[200] ^= 1
@@ -127,8 +137,6 @@ async def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 async def test_the_card_is_plain_and_its_front_matter_is_yaml(tmp_path: Path) -> None:
-    import yaml
-
     await _export([reviewed(item("a"), "yes"), item("b")], tmp_path)
     card = (tmp_path / "out" / "README.md").read_text()
     assert yaml.safe_load(card.split("---")[1])["configs"][0]["data_files"] == "*.parquet"
@@ -145,7 +153,9 @@ def test_shards_and_row_groups_are_bounded(tmp_path: Path) -> None:
     files = sorted(tmp_path.iterdir())
     assert len(files) > 2
     assert sum(pq.read_metadata(file).num_rows for file in files) == 1000
-    groups = [pq.read_metadata(file).row_group(number).num_rows for file in files for number in range(pq.read_metadata(file).num_row_groups)]
+    groups = [
+        pq.read_metadata(file).row_group(number).num_rows for file in files for number in range(pq.read_metadata(file).num_row_groups)
+    ]
     assert max(groups) < 500
     assert pa.concat_tables([pq.read_table(file) for file in files])["id"].to_pylist()[:2] == ["0-0", "0-1"]
 

@@ -13,7 +13,7 @@ from actlabel.runtime.clock import Clock, FakeClock
 from actlabel.runtime.database.port import Database
 from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.dead_records import DeadRecords
-from actlabel.stream.handling import Handle
+from actlabel.stream.handling import Handle, Places
 from actlabel.stream.limits import Limits
 from actlabel.stream.memory import MemoryStream
 from actlabel.stream.outgoing import Outgoing
@@ -31,13 +31,15 @@ sampler: {{budget: 10}}
 spend_cap_usd: 1
 partitions: {partitions}
 """
-FAST = Limits(retry_first_s=0.01, retry_most_s=0.01, learn_s=0.02, poll_s=0.01, commit_interval_s=0.01, drain_deadline_s=5.0)
+FAST = Limits(
+    lend_to_campaign=8, retry_first_s=0.01, retry_most_s=0.01, learn_s=0.02, poll_s=0.01, commit_interval_s=0.01, drain_deadline_s=5.0
+)
 
 
-async def until(condition: Callable[[], bool], what: str = "") -> None:
-    """Let the loop run until something is so; fail after long."""
+async def until(condition: Callable[[], bool | Awaitable[object]]) -> None:
+    """Let the loop run until something is so; fail after long. The condition may ask the database."""
     async with asyncio.timeout(20):
-        while not condition():
+        while not (await answer if isinstance(answer := condition(), Awaitable) else answer):  # noqa: ASYNC110 - many things, no event
             await asyncio.sleep(0.001)
 
 
@@ -112,11 +114,9 @@ class Bed:
             await self.stream.producer().send(topics.topic(topics.ITEMS, campaign.uid), key=item_id.encode(), value=sent)
 
     def dead_letters(self, per_minute: int = 1000) -> DeadLetters:
-        return DeadLetters(
-            database=self.database, stream=self.stream, campaigns=self.campaigns, clock=self.clock, per_minute=per_minute
-        )
+        return DeadLetters(database=self.database, stream=self.stream, campaigns=self.campaigns, clock=self.clock, per_minute=per_minute)
 
-    def stage(self, handle: Handle, *, limits: Limits = FAST, per_minute: int = 1000) -> Stage:
+    def stage(self, handle: Handle, *, limits: Limits = FAST, per_minute: int = 1000, places: Places | None = None) -> Stage:
         """Make a stage over everything."""
         return Stage(
             name=STAGE,
@@ -127,6 +127,7 @@ class Bed:
             dead_letters=self.dead_letters(per_minute),
             limits=limits,
             clock=self.clock,
+            places=places,
         )
 
     @asynccontextmanager
@@ -164,6 +165,10 @@ class Bed:
     def offsets(self, campaign: Campaign) -> dict[str, tuple[Partition, int]]:
         """Where each item lies."""
         return {r.key.decode(): (r.partition, r.offset) for r in self.stream.records(topics.topic(topics.ITEMS, campaign.uid))}
+
+    async def pauses(self, campaign: Campaign) -> dict[str, str]:
+        """Stage → why it is paused there."""
+        return dict((await self.campaigns.status(campaign.uid)).pauses)
 
     def at_rest(self, campaign: Campaign) -> bool:
         """Whether everything that was sent is committed."""

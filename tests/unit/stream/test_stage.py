@@ -2,11 +2,16 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core.errors import DeadLetter, EndpointUnavailable, Fatal, RetryLater
+from actlabel.runtime.campaigns import Campaign
+from actlabel.stream.outgoing import Outgoing
+from actlabel.stream.partitioner import partition_of
 from tests.unit.stream.bed import FAST, GROUP, Bed, Handler, fake_clock, until
 
 IDS = [f"item-{number}" for number in range(60)]
@@ -53,7 +58,9 @@ async def test_a_slow_item_holds_the_commit_back_and_nothing_else(bed: Bed) -> N
         await until(lambda: bed.committed(campaign)[0] == 7)
         gate.set()
         await until(lambda: bed.at_rest(campaign))
-    assert all(commit.get(partition, 0) <= 7 or "item-7" in bed.out(campaign) for commit in bed.stream.group(GROUP).commits for partition in commit)
+    assert all(
+        commit.get(partition, 0) <= 7 or "item-7" in bed.out(campaign) for commit in bed.stream.group(GROUP).commits for partition in commit
+    )
 
 
 async def test_nothing_is_committed_before_it_is_acknowledged(bed: Bed) -> None:
@@ -148,6 +155,21 @@ async def test_our_own_outage_is_never_a_reason_to_put_an_item_aside(still_bed: 
     assert await bed.dead.list(campaign.uid) == []
 
 
+async def test_campaigns_that_cannot_be_read_are_waited_for(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def out_of_reach(uid: str, version: int) -> Campaign:
+        raise RetryLater("the database is out of reach")
+
+    handler, campaign = Handler(), await bed.campaign()
+    await bed.send(campaign, IDS)
+    monkeypatch.setattr(bed.campaigns, "get", out_of_reach)
+    async with bed.running(handler) as stage:
+        await until(lambda: "out of reach" in (stage.readiness() or ""))
+        assert handler.calls == []
+        monkeypatch.undo()
+        await until(lambda: bed.at_rest(campaign))
+    assert Counter(bed.out(campaign)) == Counter(IDS)
+
+
 async def test_an_endpoint_that_stays_away_counts_towards_the_deadline(still_bed: Bed) -> None:
     bed = still_bed
     handler, campaign = Handler(), await bed.campaign()
@@ -180,6 +202,29 @@ async def test_a_handler_that_hangs_is_cut_at_the_deadline_and_delays_only_itsel
     assert handler.cancelled == ["item-3"]
     (dead,) = await bed.dead.list(campaign.uid)
     assert (dead.item_id, dead.reason) == ("item-3", "deadline")
+
+
+async def test_a_handler_that_does_not_listen_is_cut_again(still_bed: Bed) -> None:
+    bed = still_bed
+    handler, campaign = Handler(), await bed.campaign()
+    cuts: list[str] = []
+
+    async def deaf(item: Item, campaign: Campaign) -> Sequence[Outgoing]:
+        while item.id == "item-3" and len(cuts) < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cuts.append(item.id)
+        if item.id == "item-3":
+            await asyncio.Event().wait()
+        return await handler(item, campaign)
+
+    await bed.send(campaign, IDS)
+    async with bed.running(deaf):
+        await until(lambda: len(bed.out(campaign)) == len(IDS) - 1)
+        fake_clock(bed).advance(901)
+        await until(lambda: bed.at_rest(campaign))
+    assert [one.reason for one in await bed.dead.list(campaign.uid)] == ["deadline"]
 
 
 async def test_a_handler_cut_while_we_were_out_of_reach_is_tried_again(still_bed: Bed) -> None:
@@ -263,7 +308,7 @@ async def test_a_kill_repeats_no_more_than_the_window(bed: Bed) -> None:
     """The head hangs, so nothing can be committed: what is read ahead of it is what the next stage reads again."""
     ids = [f"item-{number}" for number in range(500)]
     first, second, campaign = Handler(), Handler(), await bed.campaign()
-    first.hold(*[next(i for i in ids if bed_partition(i) == number) for number in range(3)])
+    first.hold(*[next(i for i in ids if partition_of(i.encode(), 3) == number) for number in range(3)])
     await bed.send(campaign, ids)
     async with bed.killed(first, limits=replace(FAST, window_items=60)):
         await until(lambda: bed.stream.group(GROUP).members != [] and len(bed.out(campaign)) >= 40)
@@ -276,13 +321,6 @@ async def test_a_kill_repeats_no_more_than_the_window(bed: Bed) -> None:
     assert 0 < repeated.total() <= 60
     assert done_once < 60
     assert set(bed.out(campaign)) == set(ids)
-
-
-def bed_partition(item_id: str) -> int:
-    """The partition of an item in a topic of three."""
-    from actlabel.stream.partitioner import partition_of
-
-    return partition_of(item_id.encode(), 3)
 
 
 async def test_the_window_opens_again_as_soon_as_it_is_committed(bed: Bed) -> None:

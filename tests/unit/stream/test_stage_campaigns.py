@@ -1,6 +1,5 @@
 """Campaigns beside each other: one that hangs, is paused, is deleted or produces dead letters leaves the others alone."""
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 
@@ -33,6 +32,22 @@ async def test_a_campaign_whose_calls_hang_takes_only_its_share(bed: Bed) -> Non
     assert Counter(bed.out(other)) == Counter(IDS)
 
 
+async def test_a_campaign_whose_calls_hang_leaves_the_others_their_own_bound(bed: Bed) -> None:
+    """Where the process has room for more than every campaign's own bound, the rate of the others does not fall at all."""
+    handler = Handler()
+    gate = handler.hold(*SLOW, *IDS)
+    hanging, other = await bed.campaign("hanging"), await bed.campaign("other")
+    await bed.send(hanging, SLOW)
+    async with bed.killed(handler, limits=replace(FAST, calls_in_flight=100), places=lambda _: 4):
+        await until(lambda: handler.in_flight == 4)
+        await polled(bed)
+        assert handler.in_flight == 4
+        await bed.send(other, IDS)
+        await until(lambda: handler.in_flight == 8)
+        await polled(bed)
+        assert (handler.most_in_flight, gate.is_set()) == (8, False)
+
+
 async def test_a_partition_whose_head_hangs_leaves_the_window_to_the_others(bed: Bed) -> None:
     handler = Handler()
     handler.hold("slow-0")
@@ -55,6 +70,8 @@ async def test_a_paused_campaign_is_not_read_and_the_others_go_on(bed: Bed) -> N
     async with bed.running(handler):
         await until(lambda: bed.at_rest(other))
         await polled(bed)
+        positions = bed.stream.group(GROUP).members[0].positions
+        assert {p.number: at for p, at in positions.items() if topics.campaign_of(p.topic) == paused.uid} == {0: 0, 1: 0, 2: 0}
     assert Counter(handler.calls) == Counter(IDS)
     assert set(bed.committed(paused).values()) == {0}
 
@@ -106,8 +123,13 @@ async def test_a_long_pause_does_not_count_towards_the_deadline(still_bed: Bed) 
     async with bed.running(handler):
         await until(lambda: "item-3" in handler.calls)
         fake_clock(bed).advance(10_000)
+        gate = handler.hold("item-3")
         handler.failing.clear()
+        await until(lambda: handler.in_flight == 1)
+        await polled(bed, 20)  # long enough for a cut
+        gate.set()
         await until(lambda: bed.at_rest(campaign))
+    assert handler.cancelled == []
     assert await bed.dead.list(campaign.uid) == []
     assert Counter(bed.out(campaign)) == Counter(IDS)
 
@@ -123,12 +145,10 @@ async def test_too_many_dead_letters_pause_the_campaign_there_and_a_restart_flus
             await until(lambda: bed.at_rest(other))
             await until(lambda: bed.stream.group(GROUP).members != [])
             await polled(bed)
-            async with asyncio.timeout(20):
-                while not (await bed.campaigns.status(failing.uid)).pauses:
-                    await asyncio.sleep(0.001)
+            await until(lambda: bed.pauses(failing))
         assert len(await bed.dead.list(failing.uid)) == 6
         assert len(bed.stream.records(topics.topic(topics.DEAD, failing.uid))) == 6
-    reason = (await bed.campaigns.status(failing.uid)).pauses[STAGE]
+    reason = (await bed.pauses(failing))[STAGE]
     assert "6 dead letters in a minute, more than 5" in reason
     assert "no-label: the model answers nonsense" in reason
     handler.failing.clear()
@@ -145,9 +165,7 @@ async def test_after_a_pause_is_lifted_the_count_begins_anew(bed: Bed) -> None:
     await bed.send(campaign, SLOW)
     async with bed.running(handler, per_minute=5):
         for round_number in (1, 2):
-            async with asyncio.timeout(20):
-                while not (await bed.campaigns.status(campaign.uid)).pauses:
-                    await asyncio.sleep(0.001)
+            await until(lambda: bed.pauses(campaign))
             assert len(await bed.dead.list(campaign.uid)) == 6 * round_number
             await polled(bed)
             await bed.campaigns.resume(campaign.uid)

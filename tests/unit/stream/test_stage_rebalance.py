@@ -36,6 +36,22 @@ async def test_calls_in_progress_count_when_their_partition_comes_back(bed: Bed)
     assert Counter(bed.out(campaign)) == Counter(IDS)
 
 
+async def test_what_waits_is_not_begun_while_its_partition_is_another_members(bed: Bed) -> None:
+    handler, campaign = Handler(), await bed.campaign()
+    gate = handler.hold(*IDS)
+    await bed.send(campaign, IDS)
+    async with bed.running(handler, limits=replace(FAST, calls_in_flight=8)):
+        await until(lambda: handler.in_flight == 8)
+        bed.stream.revoke(GROUP)
+        gate.set()
+        await until(lambda: handler.in_flight == 0)
+        await polled(bed)
+        assert len(handler.calls) == 8
+        bed.stream.settle()
+        await until(lambda: bed.at_rest(campaign))
+    assert Counter(handler.calls) == Counter(IDS)
+
+
 async def test_what_ends_between_revoke_and_assign_is_not_forgotten(bed: Bed) -> None:
     handler, campaign = Handler(), await bed.campaign()
     gate = handler.hold(*IDS)

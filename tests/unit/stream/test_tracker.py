@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actlabel.stream.assignment import Assignment
 from actlabel.stream.port import Partition
 from actlabel.stream.tracker import Tracker
 
@@ -108,3 +109,20 @@ def test_watermark_is_the_lowest_outstanding_and_never_falls(steps: list[tuple[i
         before = tracker.watermark
         tracker.confirm(tracker.attempt())
         assert tracker.items == len({offset for offset in outstanding | done if offset >= before})
+
+
+def test_a_commit_that_a_rebalance_overtook_teaches_nothing() -> None:
+    """The log may have left it out, though the partition came back at once and its tracker goes on."""
+    assignment = Assignment(withdraw=lambda trackers: None, changed=lambda: None)
+    assignment.assigned({PARTITION: 0})
+    tracker = assignment.trackers[PARTITION]
+    tracker.dispatch(0, 10)
+    tracker.done(0)
+    changes, offsets = assignment.changes, assignment.committable()
+    assignment.revoked([PARTITION])
+    assignment.assigned({PARTITION: 0})
+    assignment.committed(offsets, changes=changes)
+    assert assignment.trackers[PARTITION] is tracker
+    assert (tracker.committed, tracker.items) == (0, 1)
+    assignment.committed(assignment.committable(), changes=assignment.changes)
+    assert (tracker.committed, tracker.items) == (1, 0)

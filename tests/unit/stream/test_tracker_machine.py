@@ -95,7 +95,7 @@ class Owner(RuleBasedStateMachine):
         if arrives and offsets:
             self.committed = offsets[self.mine]
             if answered:
-                self.assignment.committed(offsets)
+                self.assignment.committed(offsets, changes=self.assignment.changes)
 
     @precondition(lambda self: self.mine)
     @rule(arrives=st.booleans())
@@ -136,7 +136,7 @@ class Owner(RuleBasedStateMachine):
             self.out.add(job.offset)
             job.tracker.done(job.offset)
         offsets = self.assignment.committable()
-        self.assignment.committed(offsets)
+        self.assignment.committed(offsets, changes=self.assignment.changes)
         assert self.out == set(LOG)
         assert self.mine.committed == LOG[-1] + 1
         assert self.mine.items == 0

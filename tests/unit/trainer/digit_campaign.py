@@ -1,5 +1,6 @@
 """A finished campaign on scikit-learn's digits, as records on a merged topic: systematic machine errors, a real draw, true answers."""
 
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from actlabel.contracts.v1.item_pb2 import Item, Review
+from actlabel.contracts.v1.item_pb2 import Item, Media, Review
 from actlabel.core import topics
 from actlabel.dataset.export import Exported, export
 from actlabel.dataset.merged import read_merged
@@ -111,11 +112,7 @@ def _item(data: Digits, row: int) -> Item:
     return item
 
 
-def _media(data: bytes):
-    import hashlib
-
-    from actlabel.contracts.v1.item_pb2 import Media
-
+def _media(data: bytes) -> Media:
     return Media(mime_type="image/png", sha256=hashlib.sha256(data).digest(), size_bytes=len(data), inline=data)
 
 

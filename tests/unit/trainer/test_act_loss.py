@@ -55,7 +55,9 @@ def batch_of(human: np.ndarray, machine: np.ndarray, weights: Weights) -> Batch:
     )
 
 
-def act_items(logits: Tensor, human: np.ndarray, machine: np.ndarray, selected: np.ndarray, pi: np.ndarray, base: BaseLoss, power: float = 1.0) -> Tensor:
+def act_items(
+    logits: Tensor, human: np.ndarray, machine: np.ndarray, selected: np.ndarray, pi: np.ndarray, base: BaseLoss, power: float = 1.0
+) -> Tensor:
     weights = act_weights(human=human, machine=machine, selected=selected, pi=pi, power=power)
     return weighted_items(logits, batch_of(human, machine, weights), human=base, machine=base)
 
@@ -162,7 +164,7 @@ def test_a_threshold_without_ties_or_audit_is_cross_entropy_on_merged_labels(dra
 @settings(max_examples=60, deadline=None)
 @given(items())
 def test_equal_labels_add_no_variance(drawn: tuple[np.ndarray, ...]) -> None:
-    logits, truth, _, chance, _ = drawn
+    _, truth, _, chance, _ = drawn
     pi = np.full(len(truth), 0.05)
     weights = act_weights(human=np.where(chance, truth, ABSENT), machine=truth, selected=chance, pi=pi)
     assert np.array_equal(weights.total, np.ones(len(truth)))

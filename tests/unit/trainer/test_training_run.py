@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -59,9 +60,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def plan(snapshot: Exported, images: Path, tmp_path: Path) -> TrainingPlan:
     """Two short models."""
-    return TrainingPlan(
-        snapshot=snapshot.path, out=tmp_path / "out", losses=("act", "merged-ce"), epochs=3, batch_items=32, test=images
-    )
+    return TrainingPlan(snapshot=snapshot.path, out=tmp_path / "out", losses=("act", "merged-ce"), epochs=3, batch_items=32, test=images)
 
 
 def _weights(plan: TrainingPlan, name: str) -> dict[str, torch.Tensor]:
@@ -227,8 +226,6 @@ def test_what_the_order_of_arrival_was_does_not_matter(plan: TrainingPlan, snaps
 
 
 def test_a_snapshot_whose_bytes_changed_is_refused(plan: TrainingPlan, snapshot: Exported, tmp_path: Path) -> None:
-    import shutil
-
     copy = shutil.copytree(snapshot.path, tmp_path / "copy")
     with (copy / "part-00000.parquet").open("ab") as file:
         file.write(b"x")

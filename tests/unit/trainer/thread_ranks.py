@@ -56,7 +56,7 @@ def on_every_rank(size: int, work: Callable[[ThreadRanks], _T]) -> list[_T]:
     def one(rank: int) -> None:
         try:
             answers[rank] = work(ThreadRanks(rank, meeting))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the caller below
             meeting.barrier.abort()
             answers[rank] = error
 

@@ -14,6 +14,7 @@ from actlabel.trainer.contents import Contents, need_image
 from actlabel.trainer.losses import Ints
 from actlabel.trainer.models.pictures import decode
 from actlabel.trainer.models.port import Defaults
+from actlabel.trainer.models.saving import save_weights
 
 SIDE_PIXELS: Final = 32
 
@@ -57,7 +58,7 @@ class PixelFeatures:
 class ConvNetKind:
     """See ``ModelKind``."""
 
-    defaults = Defaults(epochs=20, batch_items=64, learning_rate=2e-3)
+    defaults = Defaults(epochs=20, batch_items=64, learning_rate=2e-3, threads=1)
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """See ``ModelKind``."""
@@ -74,6 +75,10 @@ class ConvNetKind:
     def build(self, labels: tuple[str, ...]) -> nn.Module:
         """See ``ModelKind``."""
         return ConvNet(len(labels))
+
+    def save(self, model: nn.Module, folder: Path, /) -> None:
+        """See ``ModelKind``."""
+        save_weights(model, self.describe(), folder)
 
     def describe(self) -> dict[str, Any]:
         """See ``ModelKind``."""

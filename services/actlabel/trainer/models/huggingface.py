@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from actlabel.trainer.models.pictures import decode
 from actlabel.trainer.models.port import Defaults, Features, ModelKind
 from actlabel.trainer.models.ragged import Ragged, write_ragged
 
-MAX_TOKENS = 512
+MAX_TOKENS: Final = 512
 
 
 def _transformers() -> Any:
@@ -60,6 +60,13 @@ def _classifier(auto_class: str, name: str, labels: tuple[str, ...]) -> Logits:
             use_safetensors=True,
         )
     )
+
+
+def _save(model: nn.Module, reader: Any, folder: Path) -> None:
+    assert isinstance(model, Logits), "these kinds build no other model"
+    inner: Any = model.inner
+    inner.save_pretrained(folder)
+    reader.save_pretrained(folder)
 
 
 class TokenFeatures:
@@ -112,6 +119,10 @@ class TextKind:
         """See ``ModelKind``."""
         return _classifier("AutoModelForSequenceClassification", self._name, labels)
 
+    def save(self, model: nn.Module, folder: Path, /) -> None:
+        """See ``ModelKind``; ``from_pretrained(folder)`` reads the result."""
+        _save(model, self._tokenizer, folder)
+
     def describe(self) -> dict[str, Any]:
         """See ``ModelKind``."""
         return {"kind": "hf-text", "name": self._name, "input": "text", "max_tokens": self._max_tokens}
@@ -161,6 +172,10 @@ class ImageKind:
     def build(self, labels: tuple[str, ...]) -> nn.Module:
         """See ``ModelKind``."""
         return _classifier("AutoModelForImageClassification", self._name, labels)
+
+    def save(self, model: nn.Module, folder: Path, /) -> None:
+        """See ``ModelKind``; ``from_pretrained(folder)`` reads the result."""
+        _save(model, self._processor, folder)
 
     def describe(self) -> dict[str, Any]:
         """See ``ModelKind``."""

@@ -14,6 +14,7 @@ from actlabel.trainer.contents import Contents
 from actlabel.trainer.losses import Ints
 from actlabel.trainer.models.port import Defaults
 from actlabel.trainer.models.ragged import Ragged, write_ragged
+from actlabel.trainer.models.saving import save_weights
 
 BUCKETS: Final = 2**16
 _CHARACTER_GRAMS: Final = (3, 4, 5)  # of the UTF-8 bytes
@@ -85,7 +86,7 @@ class NgramFeatures:
 class NgramKind:
     """See ``ModelKind``."""
 
-    defaults = Defaults(epochs=30, batch_items=64, learning_rate=2e-2)
+    defaults = Defaults(epochs=30, batch_items=64, learning_rate=2e-2, threads=1)
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """See ``ModelKind``."""
@@ -98,6 +99,10 @@ class NgramKind:
     def build(self, labels: tuple[str, ...]) -> nn.Module:
         """See ``ModelKind``."""
         return NgramLinear(len(labels))
+
+    def save(self, model: nn.Module, folder: Path, /) -> None:
+        """See ``ModelKind``."""
+        save_weights(model, self.describe(), folder)
 
     def describe(self) -> dict[str, Any]:
         """See ``ModelKind``."""

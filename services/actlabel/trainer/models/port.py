@@ -17,6 +17,7 @@ class Defaults:
     epochs: int
     batch_items: int
     learning_rate: float
+    threads: int | None = None  # of one worker; None: the cores of the node divided by its workers. A small model loses time by sharing
 
 
 class Features(Protocol):
@@ -44,6 +45,9 @@ class ModelKind(Protocol):
 
     def build(self, labels: tuple[str, ...]) -> nn.Module:
         """Make the model with fresh (or pre-trained) weights; forward(**batch) gives logits, float32 [B, C]."""
+
+    def save(self, model: nn.Module, folder: Path, /) -> None:
+        """Write ``model.safetensors`` and ``config.json`` into an existing folder: all that is needed, besides code, to use the model."""
 
     def describe(self) -> dict[str, Any]:
         """Return what a reader needs, besides weights and labels, to use the model."""

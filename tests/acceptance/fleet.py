@@ -37,6 +37,7 @@ class Member:
     http_port: int
     review_port: int
     process: "subprocess.Popen[bytes]"
+    killed: bool = False  # by the test
 
     @property
     def alive(self) -> bool:
@@ -58,11 +59,13 @@ class Member:
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""
+        self.killed = True
         self.process.kill()
         self.process.wait()
 
     def terminate(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, and wait for the end; returns the exit code."""
+        self.killed = True
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
@@ -102,6 +105,11 @@ class Fleet:
         started = [self.start(role) for role in roles]
         await asyncio.gather(*(member.ready() for member in started))
         return started
+
+    def check(self) -> None:
+        """Fail when a process has ended that nobody killed."""
+        for member in self.members:
+            assert member.alive or member.killed, f"{member.role} ended with {member.process.returncode}"
 
     def gateway(self) -> str:
         """Address of the review gateway that was started last and is alive; of nobody where none is."""

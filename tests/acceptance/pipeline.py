@@ -71,6 +71,7 @@ class System:
         """Wait until nothing moves and, where ``reviewed``, nothing waits for a reviewer or is on its way to `merged`."""
 
         async def still() -> bool:
+            self.fleet.check()
             progress = await self.progress(campaign)
             done = not progress.moving() and (progress.draws > 0 or not progress.exact)
             return done and (not reviewed or (progress.open_reviews == 0 and progress.outbox == 0))

@@ -107,7 +107,8 @@ async def test_nothing_is_delivered_before_the_owner_said_where_to_read(stream: 
     assert seen == [15, 16, 17, 18, 19]
 
 
-async def test_what_was_fetched_across_a_revocation_is_read_again_from_where_the_owner_says(stream: KafkaStream, topic: str):
+@pytest.mark.parametrize("polls", [True, False], ids=["polled meanwhile", "not polled meanwhile"])
+async def test_what_was_fetched_across_a_revocation_is_read_again_from_where_the_owner_says(stream: KafkaStream, topic: str, polls: bool):
     """A fetch that begins before a rebalance and ends after it brings records of either side: none may be lost, none come twice."""
     partition = Partition(topic, 0)
     owner = Owner(starts={partition: 3})
@@ -127,7 +128,43 @@ async def test_what_was_fetched_across_a_revocation_is_read_again_from_where_the
         async with asyncio.timeout(_PATIENCE_S):
             assert not await waiting
             while owner.events.count("assigned") == assigned:
-                assert not await consumer.poll([partition], max_records=2, timeout_s=0.05)
+                await asyncio.sleep(0.02)
+                assert not polls or not await consumer.poll([partition], max_records=2, timeout_s=0.05)
+
+
+async def test_what_came_between_an_assignment_and_the_answer_of_the_owner_is_not_delivered(
+    stream: KafkaStream, topic: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A fetch that began before a rebalance is fed from the committed offset, 0, before the owner has said 3."""
+    partition = Partition(topic, 0)
+    owner = Owner(starts={partition: 3})
+    consumer = await stream.consumer(f"g.{topic}", topic_prefix=topic, rebalance=owner)
+    assert isinstance(consumer, KafkaConsumer)
+    await _polled(consumer, lambda: bool(consumer.assignment()))
+    async with asyncio.timeout(_PATIENCE_S):
+        first: list[int] = []
+        while len(first) < 17:
+            first += [record.offset for record in await consumer.poll([partition], max_records=100, timeout_s=0.1)]
+        ask, let_go = stream._topics.committed, asyncio.Event()
+
+        async def slowly(group: str, partitions: Collection[Partition]) -> Mapping[Partition, int | None]:
+            await let_go.wait()
+            return await ask(group, partitions)
+
+        monkeypatch.setattr(stream._topics, "committed", slowly)
+        waiting = asyncio.create_task(consumer.poll([partition], max_records=2, timeout_s=_PATIENCE_S))
+        await asyncio.sleep(0)
+        consumer._client._coordinator.request_rejoin()
+        assert not await waiting
+        assert consumer._fetching is not None
+        assert await consumer._fetching, "the old fetch got records of the new assignment"
+        let_go.set()
+        while not consumer.assignment():  # noqa: ASYNC110 - the adoption behind the port
+            await asyncio.sleep(0.02)
+        got: list[int] = []
+        while len(got) < 17:
+            got += [record.offset for record in await consumer.poll([partition], max_records=100, timeout_s=0.1)]
+    assert got == list(range(3, 20))
 
 
 async def test_a_member_that_polls_for_nothing_stays_and_one_that_does_not_poll_leaves(stream: KafkaStream, topic: str):

@@ -64,7 +64,7 @@ def execute(plan: TrainingPlan, lines: TextIO) -> dict[str, Any]:
         "undecidable_items_left_out": int((~prepared.records.usable).sum()),
         "mixed_draws": prepared.records.mixed_draws,
     }
-    results = {"snapshot": snapshot, "models": models, "selected": _selected(plan, models), "seconds": round(time.monotonic() - begun, 3)}
+    results = {"snapshot": snapshot, "models": models, "selected": selected(plan, models), "seconds": round(time.monotonic() - begun, 3)}
     draft = plan.out / ".results.json"
     draft.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draft.replace(plan.out / "results.json")
@@ -72,7 +72,7 @@ def execute(plan: TrainingPlan, lines: TextIO) -> dict[str, Any]:
     return results
 
 
-def _selected(plan: TrainingPlan, models: list[dict[str, Any]]) -> str | None:
+def selected(plan: TrainingPlan, models: list[dict[str, Any]]) -> str | None:
     """Name the best model by held-out human labels; a test set selects nothing, it would no longer be one."""
     judged = [model for model in models if model["test_accuracy"] is not None and (model["bounded"] or not model["persistently_negative"])]
     return None if plan.test is not None or not judged else str(max(judged, key=lambda model: model["test_accuracy"])["name"])

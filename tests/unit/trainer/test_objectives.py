@@ -52,6 +52,8 @@ def test_act_weights_follow_the_recorded_probabilities() -> None:
 def test_act_with_cross_entropy_is_refused_under_chance_and_allowed_under_certainty() -> None:
     with pytest.raises(UserError, match="1 corrected items were selected by chance"):
         OBJECTIVES["act-ce"](request())
+    wild = OBJECTIVES["act-ce"](request(allow_unbounded=True))
+    assert (wild.bounded, OBJECTIVES["act"](request()).bounded) == (False, True)
     certain = records(pi=np.where(HUMAN != ABSENT, 1.0, 0.0))
     assert OBJECTIVES["act-ce"](request(records=certain)).weights.machine.min() == 0
 

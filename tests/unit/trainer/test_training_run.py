@@ -19,6 +19,7 @@ import torch
 from actlabel.core.errors import Fatal, UserError
 from actlabel.dataset.export import Exported
 from actlabel.trainer.loop import policy_for, run
+from actlabel.trainer.main import selected
 from actlabel.trainer.models.cnn import ConvNetKind
 from actlabel.trainer.plan import TrainingPlan, check_plan, parse_workers, plan_from_json
 from actlabel.trainer.prepare import Prepared, open_prepared, prepare
@@ -207,6 +208,22 @@ def test_a_risk_that_stays_negative_stops_the_training(plan: TrainingPlan) -> No
     training.close()
     assert training.watch.persistently_negative
     assert training.next_step < 200
+
+
+# models by held-out accuracy, and the one to choose: an unbounded loss that went below zero is out, a bounded one is not
+@pytest.mark.parametrize(
+    ("models", "chosen"),
+    [
+        ([("a", 0.7, True, False), ("b", 0.9, True, True)], "b"),
+        ([("a", 0.7, True, False), ("b", 0.9, False, True)], "a"),
+        ([("a", None, True, False)], None),
+    ],
+)
+def test_held_out_labels_choose_the_model(plan: TrainingPlan, models: list[tuple[Any, ...]], chosen: str | None) -> None:
+    fields = ("name", "test_accuracy", "bounded", "persistently_negative")
+    results = [dict(zip(fields, model, strict=True)) for model in models]
+    assert selected(replace(plan, test=None), results) == chosen
+    assert selected(plan, results) is None  # a test set that chooses is no test set
 
 
 def test_the_learning_rate_warms_up_and_falls(plan: TrainingPlan) -> None:

@@ -33,6 +33,8 @@ def configure_logs(*, level: str, json: bool) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("actlabel").setLevel(level.upper())
+    # it calls routine rebalances errors; what matters of them is told by the stream room
+    logging.getLogger("aiokafka").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

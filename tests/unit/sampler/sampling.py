@@ -11,7 +11,7 @@ from actlabel.core import topics
 from actlabel.core.errors import DeadLetter
 from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.campaigns import Campaign, Campaigns
-from actlabel.runtime.clock import Clock, FakeClock
+from actlabel.runtime.clock import FakeClock
 from actlabel.runtime.database.port import Database, Row, Session
 from actlabel.sampler.block_closer import BlockCloser
 from actlabel.sampler.blocks import Blocks
@@ -125,22 +125,24 @@ class Sampling:
     """A deployment with any number of sampler replicas."""
 
     database: Database
-    stream: MemoryStream = field(default_factory=MemoryStream)
+    stream: Any = field(default_factory=MemoryStream)
     clock: FakeClock = field(default_factory=FakeClock)
     put_aside: list[tuple[Record, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.campaigns = Campaigns(self.database, self.clock)
 
-    def replica(self, *, fuse: Fuse | None = None, key: bytes = KEY, clock: Clock | None = None) -> Replica:
-        """Start a process; with a ``fuse``, one that dies."""
-        database = MortalDatabase(self.database, fuse) if fuse is not None else self.database
-        campaigns = Campaigns(self.database, self.clock)
+    def replica(self, *, fuse: Fuse | None = None, key: bytes = KEY, database: Database | None = None) -> Replica:
+        """Start a process; with a ``fuse``, one that dies; with a ``database``, on connections of its own."""
+        database = database or self.database
+        campaigns = Campaigns(database, self.clock)
+        if fuse is not None:
+            database = MortalDatabase(database, fuse)
         store, keys = DrawStore(database), CampaignKeys(campaigns, key)
-        closer = BlockCloser(store=store, keys=keys, clock=clock or self.clock)
+        closer = BlockCloser(store=store, keys=keys, clock=self.clock)
         blocks = Blocks(store=store, campaigns=campaigns, closer=closer, patience_s=60.0)
         return Replica(
-            handle=SamplerHandle(candidates=Candidates(database, clock or self.clock), blocks=blocks, campaigns=campaigns),
+            handle=SamplerHandle(candidates=Candidates(database, self.clock), blocks=blocks, campaigns=campaigns),
             draws=Draws(store=store, stream=self.stream, campaigns=campaigns, keys=keys, clock=self.clock),
             emission=Emission(
                 store=store, stream=self.stream, campaigns=campaigns, put_aside=self._put_aside, stop=asyncio.Event()
@@ -225,9 +227,9 @@ class Sampling:
         return latest
 
     async def budget(self, campaign: Campaign) -> tuple[int, int, int]:
-        """(budget, taken, seen) as stored."""
-        row = (await self.database.fetch("SELECT budget, taken, seen FROM budget WHERE uid = $1", campaign.uid))[0]
-        return row["budget"], row["taken"], row["seen"]
+        """(budget, taken, seen) as stored; zeros while nothing is."""
+        rows = await self.database.fetch("SELECT budget, taken, seen FROM budget WHERE uid = $1", campaign.uid)
+        return (rows[0]["budget"], rows[0]["taken"], rows[0]["seen"]) if rows else (0, 0, 0)
 
     async def pause(self, campaign: Campaign) -> str | None:
         """Why the campaign is paused at the sampler."""

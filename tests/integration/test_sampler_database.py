@@ -46,6 +46,11 @@ async def _expected() -> dict[str, tuple[object, ...]]:
     return outcome
 
 
+async def _draw_and_emit(replica: Replica) -> None:
+    await replica.draws.step()
+    await replica.emission.step()
+
+
 async def test_racing_replicas_decide_what_one_alone_decides(sampling: Sampling, database_address: str) -> None:
     campaign = await sampling.apply(campaign_file(budget=90, audit_share=0.4, rule="exponential"))
     await sampling.register(campaign, DOUBTS)
@@ -66,9 +71,7 @@ async def test_racing_replicas_decide_what_one_alone_decides(sampling: Sampling,
 async def test_killed_in_a_draw_the_next_replica_finishes_it(sampling: Sampling, at: int) -> None:
     campaign = await sampling.ready_to_draw(campaign_file(budget=90, audit_share=0.4, rule="exponential"), DOUBTS)
     with pytest.raises(Killed):
-        dying = sampling.replica(fuse=Fuse(at=at))
-        await dying.draws.step()
-        await dying.emission.step()
+        await _draw_and_emit(sampling.replica(fuse=Fuse(at=at)))
     replica = sampling.replica()
     await replica.draws.step()
     await replica.emission.step()

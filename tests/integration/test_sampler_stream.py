@@ -37,7 +37,9 @@ async def _emitted(stream: Stream, campaign: Campaign, kind: str) -> list[Item]:
 async def _everything_emitted(sampling: Sampling) -> None:
     async with asyncio.timeout(60):
         while True:
-            row = (await sampling.database.fetch("SELECT COUNT(*) AS all_, COALESCE(SUM(end_offset - next_offset), 1) AS left FROM emission"))[0]
+            row = (
+                await sampling.database.fetch("SELECT COUNT(*) AS all_, COALESCE(SUM(end_offset - next_offset), 1) AS left FROM emission")
+            )[0]
             if row["all_"] and not row["left"]:
                 return
             await asyncio.sleep(0.1)

@@ -115,6 +115,7 @@ class PlainScreen:
         self._clock = clock
         self._rates = Rates()
         self._said_s = float("-inf")
+        self._unsaid: str | None = None
 
     def say(self, line: str) -> None:
         """See ``Screen``."""
@@ -124,12 +125,16 @@ class PlainScreen:
         """See ``Screen``."""
         now_s = self._clock.monotonic()
         self._rates.add(now_s, progress)
+        self._unsaid = plain_line(progress, self._rates)
         if now_s - self._said_s >= _LINE_EVERY_S:
             self._said_s = now_s
-            self.say(plain_line(progress, self._rates))
+            self.settled()
 
     def settled(self) -> None:
-        """See ``Screen``."""
+        """See ``Screen``: the last look is always said."""
+        if self._unsaid is not None:
+            self.say(self._unsaid)
+            self._unsaid = None
 
 
 def stamped(line: str, seconds: float) -> str:

@@ -33,9 +33,7 @@ def ingest(
     seal: Annotated[bool, typer.Option(help="no more items will come: sampling may begin")] = False,
 ) -> None:
     """Take a file or folder into a campaign. Running it again changes nothing; a crashed run is finished by the next."""
-    fields = Fields(
-        id=id_field, text=tuple(text or ("text",)), image=tuple(image or ("image",)), gold=gold, generate_ids=generate_ids
-    )
+    fields = Fields(id=id_field, text=tuple(text or ("text",)), image=tuple(image or ("image",)), gold=gold, generate_ids=generate_ids)
 
     async def work(host: Host) -> None:
         chosen = await host.campaigns.newest(campaign)

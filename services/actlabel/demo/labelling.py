@@ -92,7 +92,10 @@ async def label(
         async with running(host, stages) as group:
             await take(host, campaign, images)
             group.create_task(reviewer.work(host.stop))
-            await _follow(host, campaign, screen)
+            try:
+                await _follow(host, campaign, screen)
+            finally:
+                screen.settled()
         return Labelled(campaign=campaign, progress=await read_progress(host, campaign.uid))
 
 
@@ -107,7 +110,6 @@ async def _follow(host: Host, campaign: Campaign, screen: Screen) -> None:
         if progress.status.pauses:
             raise Fatal(f"the campaign was paused: {'; '.join(progress.status.pauses.values())}")
         if progress.registered and not (progress.moving() or progress.open_reviews or progress.outbox):
-            screen.settled()
             return
         await until(host.stop, _LOOK_S)
 

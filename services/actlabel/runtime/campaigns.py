@@ -160,7 +160,8 @@ class Campaigns:
                     f"{row['name']}: {unfinished} items of an interrupted ingest are not in the stream; "
                     "ingest the same file again, then seal"
                 )
-            if not items:
+            late = (await session.fetch(self._sql["late_candidates"], uid, row["batch"]))[0]["items"]
+            if not items and not late:
                 raise UserError(f"{row['name']}: batch {row['batch']} has no items; there is nothing to seal")
             await session.execute(self._sql["insert_seal"], uid, row["batch"], items, self._clock.now())
             await session.execute(self._sql["next_batch"], uid)

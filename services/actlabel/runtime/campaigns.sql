@@ -48,6 +48,10 @@ SELECT COUNT(*) AS items FROM item WHERE uid = $1 AND NOT produced;
 -- name: batch_size
 SELECT COUNT(*) AS items FROM item WHERE uid = $1 AND batch = $2;
 
+-- name: late_candidates
+-- Items of earlier batches that came after their draw, so that the present batch's draw decides them.
+SELECT COUNT(*) AS items FROM candidate WHERE uid = $1 AND draw_batch = $2 AND batch < $2;
+
 -- name: insert_seal
 INSERT INTO seal (uid, batch, items, created_at) VALUES ($1, $2, $3, $4);
 

@@ -13,7 +13,7 @@ from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Row, Session
 from actlabel.runtime.log import get_log
 from actlabel.sampler.allowance import Allowance, BlockPlan, least_block, plan_block
-from actlabel.sampler.domain import STREAMING, Drawn, Parameters, Population, draw_block
+from actlabel.sampler.domain import STREAMING, Drawn, Parameters, Population, check_mode, draw_block
 from actlabel.sampler.draw_store import DrawStore, Place
 from actlabel.sampler.parameters import CampaignKeys, allowance
 
@@ -34,7 +34,11 @@ class BlockCloser:
         self._clock = clock
 
     async def close(self, campaign: Campaign) -> BlockPlan:
-        """Close the next block of a campaign if it is full or due and the budget allows it; the answer says what was done."""
+        """Close the next block of a campaign if it is full or due and the budget allows it; the answer says what was done.
+
+        Raises ``UserError`` when the newest version of the campaign has another mode.
+        """
+        check_mode(campaign.file.sampler.mode, STREAMING)
         key, parameters = await self._keys.of(campaign), await self._keys.parameters(campaign)
         async with self._store.database.transaction() as session:
             stream = await self._look(session, campaign)
@@ -87,15 +91,15 @@ class BlockCloser:
 
     async def _take(self, session: Session, stream: "_Stream", plan: BlockPlan, parameters: Parameters) -> None:
         """Count the block against the budget, on its row and on the one draw that all blocks belong to."""
-        uid, name = stream.campaign.uid, stream.campaign.name
+        uid = stream.campaign.uid
         seen, taken = stream.seen + plan.items, stream.taken + plan.quota
         allowed = max(taken, stream.allowed(seen))
         await session.execute(self._sql["set_budget"], uid, allowed, taken, seen)
         values = (0, STREAMING, parameters.rule, allowed, seen, 0, parameters.to_json(), True, self._clock.now())
         await session.execute(self._sql["put_draw"], uid, _DRAW, *values)
         await session.execute(self._sql["grow_stream_draw"], uid, _DRAW, allowed, taken, seen)
-        metrics.BUDGET.labels(name, "allowed").set(allowed)
-        metrics.BUDGET.labels(name, "taken").set(taken)
+        metrics.BUDGET.labels(uid, "allowed").set(allowed)
+        metrics.BUDGET.labels(uid, "taken").set(taken)
 
 
 @dataclass(frozen=True, slots=True)

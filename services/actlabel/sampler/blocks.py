@@ -8,7 +8,7 @@ import asyncio
 from collections import defaultdict
 
 from actlabel.core import topics
-from actlabel.core.errors import ActlabelError, CampaignPaused, RetryLater
+from actlabel.core.errors import ActlabelError, CampaignPaused, RetryLater, UserError
 from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaign, Campaigns
 from actlabel.runtime.database.port import Row
@@ -67,6 +67,11 @@ class Blocks:
         """How many items wait here."""
         return sum(len(waiters) for waiters in self._waiters.values())
 
+    @property
+    def calls_waiting(self) -> int:
+        """How many calls of the handler wait here: an item that was delivered twice waits twice."""
+        return sum(len(futures) for waiters in self._waiters.values() for futures in waiters.values())
+
     async def step(self) -> None:
         """Close what is full or due in every campaign that has items here, and answer those that are decided."""
         self.full.clear()
@@ -91,13 +96,17 @@ class Blocks:
             self._give_up(uid, CampaignPaused(reason or "the campaign was deleted"))
 
     async def _close_due(self, campaign: Campaign) -> str | None:
-        while (plan := await self._closer.close(campaign)).items:
-            await self._answer(campaign.uid)
-        if not plan.exhausted:
-            return None
-        reason = _used_up(campaign)
-        log.warning("The budget of a campaign is used up and it is paused.", campaign=campaign.name)
-        metrics.PAUSES.labels(topics.SAMPLER, campaign.name).inc()
+        """Close what is full or due; return why the campaign cannot go on, if it cannot, once that is stored as its pause."""
+        try:
+            while (plan := await self._closer.close(campaign)).items:
+                await self._answer(campaign.uid)
+        except UserError as error:
+            return await self._pause(campaign, str(error))
+        return await self._pause(campaign, _used_up(campaign)) if plan.exhausted else None
+
+    async def _pause(self, campaign: Campaign, reason: str) -> str:
+        log.warning("A stream cannot be sampled and is paused.", campaign=campaign.name, reason=reason)
+        metrics.PAUSES.labels(topics.SAMPLER, campaign.uid).inc()
         await self._campaigns.pause(campaign.uid, topics.SAMPLER, reason)
         return reason
 

@@ -9,7 +9,7 @@ from typing import Final
 from actlabel.core.errors import UserError
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, Session, load_statements
-from actlabel.sampler.domain import STREAMING
+from actlabel.sampler.domain import STREAMING, check_mode
 
 _MOST_ROWS: Final = 5_000
 
@@ -79,9 +79,9 @@ class Candidates:
         async with self._database.transaction() as session:
             await session.execute(self._sql["open_budget"], uid, candidates[0].mode)
             mode = (await session.fetch(self._sql["share_budget"], uid))[0]["mode"]
-            fitting = [candidate for candidate in candidates if candidate.mode == mode]
+            refused = {c.item_id: refusal for c in candidates if (refusal := _refusal(c, mode)) is not None}
+            fitting = [candidate for candidate in candidates if candidate.item_id not in refused]
             drawn = await self._insert(session, uid, fitting)
-            refused = {c.item_id: _other_mode(c, mode) for c in candidates if c.mode != mode}
             return {**refused, **(await self._decided(session, uid, mode, fitting) if drawn else {})}
 
     async def _insert(self, session: Session, uid: str, candidates: Sequence[Candidate]) -> bool:
@@ -118,11 +118,12 @@ def _undrawn(batch: int, drawn: set[int]) -> int:
     return batch
 
 
-def _other_mode(candidate: Candidate, mode: str) -> UserError:
-    return UserError(
-        f"sampler.mode: is {candidate.mode}, but items of this campaign were already taken in as {mode}; put it back and apply, "
-        "or make a new campaign"
-    )
+def _refusal(candidate: Candidate, mode: str) -> UserError | None:
+    try:
+        check_mode(candidate.mode, mode)
+    except UserError as error:
+        return error
+    return None
 
 
 def _settle(future: "asyncio.Future[Row | None]", outcome: Row | Exception | None) -> None:

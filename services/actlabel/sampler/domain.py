@@ -120,6 +120,15 @@ def _raise(row: DrawRow, draws: Sequence[DrawRow], allowance: Allowance) -> Draw
     return plan if budget > row.budget else None
 
 
+def check_mode(now: str, taken_in_as: str) -> None:
+    """Raise ``UserError`` when a campaign asks for another mode than the one in which its items were taken in."""
+    if now != taken_in_as:
+        raise UserError(
+            f"sampler.mode: is {now}, but items of this campaign were already taken in as {taken_in_as}; put it back and apply, "
+            "or make a new campaign"
+        )
+
+
 def check_budget(row: DrawRow, allowance: Allowance) -> None:
     """Raise ``UserError`` when nothing is left for a batch that is to be audited. A budget that was stated as 0 is taken at its word."""
     stated_as_none = allowance.count == 0 and row.budget == 0

@@ -16,7 +16,19 @@ from actlabel.runtime.campaigns import EVERY_STAGE, Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Session
 from actlabel.runtime.log import get_log
-from actlabel.sampler.domain import EXACT, Drawn, DrawPlan, DrawRow, Parameters, budget_of, check_budget, draw_batch, due_draws, latest_by_batch
+from actlabel.sampler.domain import (
+    EXACT,
+    Drawn,
+    DrawPlan,
+    DrawRow,
+    Parameters,
+    budget_of,
+    check_budget,
+    check_mode,
+    draw_batch,
+    due_draws,
+    latest_by_batch,
+)
 from actlabel.sampler.draw_store import DrawStore, Place
 from actlabel.sampler.parameters import CampaignKeys, allowance
 from actlabel.stream.port import Stream
@@ -49,7 +61,7 @@ class Draws:
             await self._make_due(campaign)
         except UserError as error:
             log.warning("A campaign cannot be drawn and is paused.", campaign=campaign.name, reason=str(error))
-            metrics.PAUSES.labels(topics.SAMPLER, campaign.name).inc()
+            metrics.PAUSES.labels(topics.SAMPLER, campaign.uid).inc()
             await self._campaigns.pause(campaign.uid, topics.SAMPLER, str(error))
         except RetryLater as error:
             log.warning("A draw waits for what is out of reach.", campaign=campaign.name, reason=str(error))
@@ -88,7 +100,7 @@ class Draws:
         """Fix population and parameters. None where another replica was faster, or an item turned up again meanwhile."""
         parameters = await self._keys.parameters(campaign)
         async with self._database.transaction() as session:
-            await self._store.lock_budget(session, campaign.uid, EXACT)
+            check_mode(EXACT, (await self._store.lock_budget(session, campaign.uid, EXACT))["mode"])
             draws = await self._store.draws(session, campaign.uid)
             if not await self._still_due(session, campaign.uid, plan, draws, sealed_items):
                 return None
@@ -164,9 +176,9 @@ class Draws:
             await session.execute_many(sql["put_emission"], rows)
             budget, taken, seen = _totals(await self._store.draws(session, campaign.uid), campaign)
             await session.execute(sql["set_budget"], campaign.uid, budget, taken, seen)
-        metrics.DRAWS.labels(campaign.name).inc()
-        metrics.BUDGET.labels(campaign.name, "allowed").set(budget)
-        metrics.BUDGET.labels(campaign.name, "taken").set(taken)
+        metrics.DRAWS.labels(campaign.uid).inc()
+        metrics.BUDGET.labels(campaign.uid, "allowed").set(budget)
+        metrics.BUDGET.labels(campaign.uid, "taken").set(taken)
         log.info("A draw is complete.", campaign=campaign.name, draw=row.draw, items=row.population, selected=selected)
 
 

@@ -1,7 +1,9 @@
 """Exact mode: what a complete draw decided leaves for ``merged`` or ``review``, by any replica, a partition at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
@@ -16,6 +18,9 @@ from actlabel.stream.outgoing import Outgoing
 from actlabel.stream.port import Partition, Record, Stream
 
 log = get_log(__name__)
+
+_TURN_OFFSETS: Final = 20_000
+"""Of one partition at a time, so that a campaign that was just drawn does not wait for the end of a large one."""
 
 PutAside = Callable[[Record, Item, DeadLetter], Awaitable[None]]
 """Sends a record that can never be produced to the dead letters of its campaign."""
@@ -41,11 +46,14 @@ class Emission:
         self._stop = stop
 
     async def step(self) -> None:
-        """Emit what is due in every campaign that is not paused and that no other replica is at."""
+        """Emit a turn of what is due in every campaign that is not paused and that no other replica is at; campaigns go side by side."""
         paused = await self._campaigns.pauses()
-        for campaign in await self._campaigns.list():
-            if not {(campaign.uid, topics.SAMPLER), (campaign.uid, EVERY_STAGE)} & paused.keys():
-                await self._campaign(campaign.uid)
+        going = [
+            campaign.uid
+            for campaign in await self._campaigns.list()
+            if not {(campaign.uid, topics.SAMPLER), (campaign.uid, EVERY_STAGE)} & paused.keys()
+        ]
+        await asyncio.gather(*(self._campaign(uid) for uid in going))
 
     async def _campaign(self, uid: str) -> None:
         for row in await self._database.fetch(self._store.sql["open_emissions"], uid):
@@ -64,13 +72,13 @@ class Emission:
                 await self._partition(uid, draw, partition, start=rows[0]["next_offset"], end=rows[0]["end_offset"])
 
     async def _partition(self, uid: str, draw: int, partition: Partition, *, start: int, end: int) -> None:
-        async for records in self._stream.scan(partition, start=start, end=end):
-            if not records:
-                continue
-            await self._batch(uid, draw, records)
-            if self._stop.is_set() or not await self._advance(uid, draw, partition, start, records[-1].offset + 1):
-                return
-            start = records[-1].offset + 1
+        end = min(end, start + _TURN_OFFSETS)
+        async with _closed(self._stream.scan(partition, start=start, end=end)) as scan:
+            async for records in scan:
+                await self._batch(uid, draw, records)
+                if self._stop.is_set() or not await self._advance(uid, draw, partition, start, records[-1].offset + 1):
+                    return
+                start = records[-1].offset + 1
         if start < end:  # the last offsets may hold no record
             await self._advance(uid, draw, partition, start, end)
 
@@ -90,6 +98,16 @@ class Emission:
             await self._stream.producer().send(outgoing.topic, key=outgoing.key, value=outgoing.value)
         except DeadLetter as error:
             await self._put_aside(record, item, error)
+
+
+@asynccontextmanager
+async def _closed(scan: AsyncIterator[Sequence[Record]]) -> AsyncIterator[AsyncIterator[Sequence[Record]]]:
+    """End a scan that is left early at once, with what it holds open."""
+    try:
+        yield scan
+    finally:
+        if isinstance(scan, AsyncGenerator):
+            await scan.aclose()
 
 
 def _newest(records: Sequence[Record]) -> Mapping[str, tuple[Item, Record]]:

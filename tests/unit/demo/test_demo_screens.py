@@ -1,11 +1,15 @@
 """What a person sees while the demo works, and at its end."""
 
 import io
+import sys
 
+import pytest
 from rich.console import Console
 
-from actlabel.cli.demo import LiveScreen, PlainScreen, open_screen, plain_line, results_table
+import actlabel.demo
+from actlabel.cli.demo import LiveScreen, PlainScreen, demo, open_screen, plain_line, results_table
 from actlabel.cli.watch import Rates
+from actlabel.core.errors import UserError
 from actlabel.host.progress import CampaignProgress, StageProgress
 from actlabel.runtime.campaigns import CampaignStatus
 from actlabel.runtime.clock import FakeClock
@@ -48,13 +52,15 @@ def test_a_line_says_rate_done_money_and_time():
 def test_without_a_terminal_a_line_comes_every_few_seconds():
     clock, out = FakeClock(), console(terminal=False)
     screen = PlainScreen(out, clock)
-    for _ in range(13):
+    for _ in range(14):
         screen.progress(progress(10))
         clock.advance(0.5)
+    screen.progress(progress(100))
+    screen.settled()
     screen.settled()
     lines = out.file.getvalue().splitlines()
-    assert len(lines) == 3
-    assert lines[1].startswith("  3.0 s")
+    assert [line[:7] for line in lines] == ["  0.0 s", "  3.0 s", "  6.0 s", "  7.0 s"]
+    assert "annotator 100/100" in lines[-1]
 
 
 def test_on_a_terminal_the_table_stays_below_what_is_said():
@@ -81,3 +87,13 @@ def test_the_results_say_where_there_is_no_interval():
     assert "97.0%  (no interval; summary.json says why)" in shown
     assert "96.0%  (93.0% to 98.0%)" in shown
     assert "80.0%, by random review 20.0%" in shown
+
+
+def test_a_missing_extra_is_named_with_its_remedy(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.startswith("actlabel.demo.")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(actlabel.demo, name.rpartition(".")[2], raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(UserError, match=r"pip install 'actlabel\[demo\]'"):
+        demo(out=tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()

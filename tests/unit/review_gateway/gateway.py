@@ -43,7 +43,9 @@ class Gateway:
         topic = topics.topic(topics.REVIEW, campaign.uid)
         await asyncio.gather(*(producer.send(topic, key=item.id.encode(), value=item.SerializeToString()) for item in items))
         want = {item.id for item in items}
-        while not want <= {row["item_id"] for row in await self.host.database.fetch("SELECT item_id FROM review WHERE uid = $1", campaign.uid)}:
+        while not want <= {  # noqa: ASYNC110 - what is waited for has no event
+            row["item_id"] for row in await self.host.database.fetch("SELECT item_id FROM review WHERE uid = $1", campaign.uid)
+        }:
             await asyncio.sleep(0.02)
 
     async def reviewer(self, name: str, *, is_lead: bool = False) -> str:
@@ -60,7 +62,7 @@ class Gateway:
 
     async def until_merged(self, campaign: Campaign, number: int) -> list[Item]:
         """Wait until so many records are on the merged topic."""
-        while len(found := await self.merged(campaign)) < number:
+        while len(found := await self.merged(campaign)) < number:  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.05)
         return found
 

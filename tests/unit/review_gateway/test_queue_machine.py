@@ -4,9 +4,8 @@ import asyncio
 from collections import defaultdict
 from contextlib import suppress
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actlabel.core.errors import RetryLater
 from actlabel.review_gateway.domain import Caller
@@ -20,11 +19,10 @@ ITEMS = st.sampled_from(["a", "a", "a", "b"])  # few items, so that much happens
 NAMES = st.sampled_from([*LABELS, None])
 
 
-class Queue(RuleBasedStateMachine):
+class Queue:
     """The real queue on a database in memory, beside what must be true of it."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
         self.given: dict[str, list[tuple[Caller, str]]] = defaultdict(list)  # every lease ever given, oldest first
@@ -35,41 +33,39 @@ class Queue(RuleBasedStateMachine):
     def run(self, work: object) -> object:
         return self.runner.run(work)
 
-    @initialize()
     def open(self) -> None:
         self.database = self.run(open_database("sqlite:///:memory:"))
         self.desk = self.run(open_desk(self.database, self.clock))
+        for item in ("a", "b"):
+            self.arrive_as(item, 1)
 
-    @rule(item=ITEMS, later=st.sampled_from([0, 1, -1]), is_left_out=st.sampled_from([False, False, False, True]))
     def arrive(self, item: str, later: int, is_left_out: bool) -> None:
         """A new draw, the present one again, or one that was overtaken; decisions are stored, so the same draw says the same."""
         draw = max(1, len(self.decisions[item]) + later)
         while len(self.decisions[item]) < draw:
-            self.decisions[item].append(not self.decisions[item] or not is_left_out)
+            self.decisions[item].append(not is_left_out)
+        self.arrive_as(item, draw)
+
+    def arrive_as(self, item: str, draw: int) -> None:
+        if not self.decisions[item]:
+            self.decisions[item].append(True)
         record = text_item(self.desk.campaign, item, decision__draw=draw, decision__selected=self.decisions[item][draw - 1])
         outgoing = self.run(self.desk.arrivals.handle(record, self.desk.campaign))
         self.arrived.add(item)
         self.passed_on |= {item for _ in outgoing}
 
-    @rule(who=PEOPLE, count=st.integers(1, 3), resume=st.booleans(), skipped=st.booleans())
-    def claim(self, who: Caller, count: int, resume: bool, skipped: bool) -> None:
+    def work(self, who: Caller, label: str | None, count: int, resume: bool, skipped: bool, answers: bool) -> None:
         for item, token in self.run(self.desk.take(who, count, resume=resume, skipped=skipped)).items():
             self.given[item].append((who, token))
+            if answers:
+                self.run(self.desk.say(who, item, token, label))
 
-    @rule(who=PEOPLE, label=NAMES)
-    def work(self, who: Caller, label: str | None) -> None:
-        for item, token in self.run(self.desk.take(who, 3)).items():
-            self.given[item].append((who, token))
-            self.run(self.desk.say(who, item, token, label))
-
-    @rule(item=ITEMS, label=NAMES)
     def revise(self, item: str, label: str | None) -> None:
         with suppress(Refused):
             undone = self.run(self.desk.answers.undo(self.desk.campaign, LEA, item))
             self.given[item].append((LEA, undone.lease.token))
             self.run(self.desk.say(LEA, item, undone.lease.token, label))
 
-    @rule(item=ITEMS, label=NAMES, back=st.integers(0, 2))
     def submit(self, item: str, label: str | None, back: int) -> None:
         if len(self.given[item]) <= back:
             return
@@ -83,24 +79,16 @@ class Queue(RuleBasedStateMachine):
             is_newest = back == 0
             assert is_newest or self.answer_count(item) == answers, "an older lease can only repeat an answer"
 
-    @rule(item=ITEMS)
-    def skip(self, item: str) -> None:
-        if self.given[item]:
-            who, token = self.given[item][-1]
+    def skip_or_undo(self, who: Caller, item: str, is_skip: bool) -> None:
+        if is_skip and self.given[item]:
+            holder, token = self.given[item][-1]
             with suppress(LeaseLost):
-                self.run(self.desk.answers.skip(self.desk.campaign, who, item, token=token, reason="unclear"))
+                self.run(self.desk.answers.skip(self.desk.campaign, holder, item, token=token, reason="unclear"))
+        elif not is_skip:
+            with suppress(Refused):
+                undone = self.run(self.desk.answers.undo(self.desk.campaign, who, item))
+                self.given[item].append((who, undone.lease.token))
 
-    @rule(who=PEOPLE, item=ITEMS)
-    def undo(self, who: Caller, item: str) -> None:
-        with suppress(Refused):
-            undone = self.run(self.desk.answers.undo(self.desk.campaign, who, item))
-            self.given[item].append((who, undone.lease.token))
-
-    @rule(seconds=st.sampled_from([1, 11, 61]))
-    def wait(self, seconds: int) -> None:
-        self.clock.advance(seconds)
-
-    @rule(how=st.sampled_from(["acknowledged", "lost", "killed"]), after_s=st.sampled_from([0, 11, 11]))
     def publish(self, how: str, after_s: float) -> None:
         self.clock.advance(after_s)
 
@@ -108,12 +96,14 @@ class Queue(RuleBasedStateMachine):
             self.desk.producer.is_held = how != "acknowledged"
             before = len(self.desk.producer.sent)
             publishing = asyncio.create_task(self.desk.outbox.publish_due())
-            while not publishing.done() and len(self.desk.producer.sent) == before:
+            while not publishing.done() and len(self.desk.producer.sent) == before:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0)
-            if how == "lost":
-                self.desk.producer.lose()
-            elif how == "killed":
+            if how == "killed":
                 publishing.cancel()
+            while not publishing.done():  # records of one pass are handed over one after the other
+                if how == "lost":
+                    self.desk.producer.lose()
+                await asyncio.sleep(0)
             await asyncio.gather(publishing, return_exceptions=True)
             self.desk.producer._waiting.clear()
             self.desk.producer.is_held = False
@@ -121,10 +111,7 @@ class Queue(RuleBasedStateMachine):
         with suppress(RetryLater):
             self.run(once())
 
-    @invariant()
     def one_revision_says_one_thing(self) -> None:
-        if not hasattr(self, "desk"):
-            return
         said: dict[tuple[str, int, int], bytes] = {}
         newest: dict[str, int] = {}
         for (_, key, value), item in zip(self.desk.producer.sent, self.desk.producer.merged(), strict=True):
@@ -134,27 +121,16 @@ class Queue(RuleBasedStateMachine):
             newest[item.id] = item.review.revision
             assert key == item.id.encode()
 
-    @invariant()
     def nobody_shares_an_item(self) -> None:
-        if hasattr(self, "desk"):
-            rows = self.run(self.database.fetch("SELECT item_id, leased_by, lease_token FROM review WHERE state = 'leased'"))
-            for row in rows:
-                who, token = self.given[row["item_id"]][-1]
-                assert (row["leased_by"], row["lease_token"]) == (who.name, token), "only the newest lease holds"
+        for row in self.run(self.database.fetch("SELECT item_id, leased_by, lease_token FROM review WHERE state = 'leased'")):
+            who, token = self.given[row["item_id"]][-1]
+            assert (row["leased_by"], row["lease_token"]) == (who.name, token), "only the newest lease holds"
 
     def answer_count(self, item: str) -> int:
         return self.run(self.database.fetch("SELECT COUNT(*) AS n FROM review_answer WHERE item_id = $1", item))[0]["n"]
 
-    def teardown(self) -> None:
-        """Whatever happened: when a lead answers all that is open, every item is on merged with its newest answer."""
-        try:
-            if hasattr(self, "desk"):
-                self.settle()
-                self.run(self.database.close())
-        finally:
-            self.runner.close()
-
     def settle(self) -> None:
+        """Whatever happened: when a lead answers all that is open, every item is on merged with its newest answer."""
         self.clock.advance(1000)
         for how in ({}, {"skipped": True}):
             for item, token in self.run(self.desk.take(LEA, 9, **how)).items():
@@ -178,5 +154,46 @@ class Queue(RuleBasedStateMachine):
             assert (merged.review.label or None, merged.review.reviewer) == (answer[0]["label"], answer[0]["reviewer"])
 
 
-TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+def step(name: str, **how: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[str, dict[str, object]]]:
+    return st.tuples(st.just(name), st.fixed_dictionaries(how))
+
+
+WORK = step(
+    "work",
+    who=PEOPLE,
+    label=NAMES,
+    count=st.integers(1, 2),
+    resume=st.booleans(),
+    skipped=st.booleans(),
+    answers=st.sampled_from([True, True, False]),
+)
+PUBLISH = step(
+    "publish", how=st.sampled_from(["acknowledged", "acknowledged", "lost", "killed"]), after_s=st.sampled_from([0, 1, 11, 11, 11, 61])
+)
+STEPS = st.one_of(
+    WORK,
+    PUBLISH,
+    PUBLISH,
+    step("arrive", item=ITEMS, later=st.sampled_from([0, 1, -1]), is_left_out=st.sampled_from([False, False, False, True])),
+    step("revise", item=ITEMS, label=NAMES),
+    step("submit", item=ITEMS, label=NAMES, back=st.integers(0, 2)),
+    step("skip_or_undo", who=PEOPLE, item=ITEMS, is_skip=st.booleans()),
+)
+
+
+# hypothesis.stateful leaves rules out at random ("swarm testing"); here nearly every rule is needed for anything to happen at all:
+# 89 % of its runs published nothing.
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(STEPS, min_size=25, max_size=40))
+def test_the_promises_of_the_queue_hold_in_any_order_of_events(steps: list[tuple[str, dict[str, object]]]) -> None:
+    queue = Queue()
+    try:
+        queue.open()
+        for name, how in steps:
+            getattr(queue, name)(**how)
+            queue.one_revision_says_one_thing()
+            queue.nobody_shares_an_item()
+        queue.settle()
+        queue.run(queue.database.close())
+    finally:
+        queue.runner.close()

@@ -67,7 +67,11 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 async def people(gateway: Gateway, http: aiohttp.ClientSession) -> dict[str, Client]:
-    tokens = {"ann": await gateway.reviewer("ann"), "bob": await gateway.reviewer("bob"), "lea": await gateway.reviewer("lea", is_lead=True)}
+    tokens = {
+        "ann": await gateway.reviewer("ann"),
+        "bob": await gateway.reviewer("bob"),
+        "lea": await gateway.reviewer("lea", is_lead=True),
+    }
     tokens |= {"operator": OPERATOR_TOKEN, "nobody": None, "stranger": "wrong-token-wrong-token-wrong-token"}
     return {name: Client(gateway, http, token) for name, token in tokens.items()}
 
@@ -102,7 +106,10 @@ async def test_ids_may_hold_any_characters(gateway: Gateway, people: dict[str, C
 async def test_nobody_gets_in_without_a_valid_token(gateway: Gateway, people: dict[str, Client]) -> None:
     campaign = await gateway.apply(campaign_file())
     await gateway.send(campaign, [text_item(campaign, "a")])
-    routes = [("GET", path) for path in ("/me", "/campaigns", "/campaigns/stance/progress", "/campaigns/stance/history", "/campaigns/stance/flags")]
+    routes = [
+        ("GET", path)
+        for path in ("/me", "/campaigns", "/campaigns/stance/progress", "/campaigns/stance/history", "/campaigns/stance/flags")
+    ]
     routes += [("GET", item_path("a")), ("GET", item_path("a", "/media/0")), ("POST", "/campaigns/stance/claim")]
     routes += [("POST", item_path("a", f"/{act}")) for act in ("submit", "undecidable", "skip", "undo", "extend", "flag")]
     assert (await people["ann"].get("/me"))[0] == 200
@@ -258,7 +265,8 @@ async def test_only_images_are_served_and_only_as_what_they_are(
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "/etc/passwd", "../operator-token", "media/../../operator-token"]
+    "uri",
+    ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "/etc/passwd", "../operator-token", "media/../../operator-token"],
 )
 async def test_no_record_makes_the_gateway_fetch_or_read_elsewhere(gateway: Gateway, people: dict[str, Client], uri: str) -> None:
     campaign = await gateway.apply(campaign_file())
@@ -286,7 +294,8 @@ async def test_a_gold_label_is_never_served(gateway: Gateway, people: dict[str, 
     campaign = await gateway.apply(campaign_file())
     gold = "gold-that-nobody-may-see"
     await gateway.host.database.execute(
-        "INSERT INTO item (uid, item_id, content_sha256, revision, batch, gold, produced, created_at) VALUES ($1, 'a', $2, 1, 1, $3, $4, 0)",
+        "INSERT INTO item (uid, item_id, content_sha256, revision, batch, gold, produced, created_at) "
+        "VALUES ($1, 'a', $2, 1, 1, $3, $4, 0)",
         campaign.uid,
         b"x",
         gold,
@@ -297,8 +306,8 @@ async def test_a_gold_label_is_never_served(gateway: Gateway, people: dict[str, 
     token = answers[0][1]["items"][0]["lease_token"]
     answers.append(await people["operator"].get(item_path("a")))
     answers.append(await people["operator"].post(item_path("a", "/submit"), {"lease_token": token, "label": "pro"}))
-    for path in ("/campaigns", "/campaigns/stance/progress", "/campaigns/stance/history", "/campaigns/stance/flags", "/me"):
-        answers.append(await people["operator"].get(path))
+    paths = ("/campaigns", "/campaigns/stance/progress", "/campaigns/stance/history", "/campaigns/stance/flags", "/me")
+    answers += [await people["operator"].get(path) for path in paths]
     answers.append(await people["operator"].post(item_path("a", "/undo")))
     assert all(status == 200 for status, _ in answers)
     assert gold not in repr(answers)
@@ -346,7 +355,10 @@ async def test_a_label_outside_the_set_is_refused(gateway: Gateway, people: dict
     assert (status, document["error"]["code"]) == (400, "unknown-label")
 
 
-@pytest.mark.parametrize(("data", "content_type", "status"), [(b"{", "application/json", 400), (b"{}", "text/plain", 400), (b"[" * 70_000, "application/json", 413)])
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [(b"{", "application/json", 400), (b"{}", "text/plain", 400), (b"[" * 70_000, "application/json", 413)],
+)
 async def test_what_is_no_small_json_is_refused(
     gateway: Gateway, people: dict[str, Client], http: aiohttp.ClientSession, data: bytes, content_type: str, status: int
 ) -> None:
@@ -357,7 +369,9 @@ async def test_what_is_no_small_json_is_refused(
         assert (await response.json())["error"]["message"]
 
 
-@pytest.mark.parametrize("path", ["/campaigns/nowhere/progress", "/campaigns/No%20Name/progress", "/campaigns/stance/items/unknown", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/campaigns/nowhere/progress", "/campaigns/No%20Name/progress", "/campaigns/stance/items/unknown", "/nothing"]
+)
 async def test_what_is_not_there_is_not_there(gateway: Gateway, people: dict[str, Client], path: str) -> None:
     await gateway.apply(campaign_file())
     status, document = await people["ann"].get(path)

@@ -1,7 +1,7 @@
 """A sampler in parts, on a real database and a stream in memory, driven a step at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,18 @@ def campaign_file(name: str = "doubt", *, seed: int = 1, **sampler: Any) -> Camp
 def epsilons(count: int, *, first: int = 0) -> dict[str, float]:
     """Ids with error probabilities, many of them tied, as verbalised ones are."""
     return {f"item-{number:05d}": (number * 7919 % 21) / 20 for number in range(first, first + count)}
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+    """Wait for what other tasks bring about; fails after 20 s."""
+    async with asyncio.timeout(20):
+        while not await _truth(condition):  # noqa: ASYNC110 - databases and logs have no event to wait for
+            await asyncio.sleep(0.002)
+
+
+async def _truth(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    answer = condition()
+    return answer if isinstance(answer, bool) else await answer
 
 
 class Killed(BaseException):
@@ -144,9 +156,7 @@ class Sampling:
         return Replica(
             handle=SamplerHandle(candidates=Candidates(database, self.clock), blocks=blocks, campaigns=campaigns),
             draws=Draws(store=store, stream=self.stream, campaigns=campaigns, keys=keys, clock=self.clock),
-            emission=Emission(
-                store=store, stream=self.stream, campaigns=campaigns, put_aside=self._put_aside, stop=asyncio.Event()
-            ),
+            emission=Emission(store=store, stream=self.stream, campaigns=campaigns, put_aside=self._put_aside, stop=asyncio.Event()),
             blocks=blocks,
             closer=closer,
             store=store,
@@ -166,7 +176,8 @@ class Sampling:
         """Register items in the present batch, as an ingest does; returns the batch."""
         batch = (await self.campaigns.status(campaign.uid)).batch
         await self.database.execute_many(
-            "INSERT INTO item (uid, item_id, content_sha256, revision, batch, gold, produced, created_at) VALUES ($1, $2, $3, 1, $4, NULL, $5, 0)",
+            "INSERT INTO item (uid, item_id, content_sha256, revision, batch, gold, produced, created_at) "
+            "VALUES ($1, $2, $3, 1, $4, NULL, $5, 0)",
             [(campaign.uid, item_id, b"h", batch, True) for item_id in ids],
         )
         return batch

@@ -4,10 +4,14 @@ import asyncio
 import hashlib
 
 import numpy as np
+import pytest
 
 from actlabel.core import topics
 from actlabel.core.designs import design_exact, quantise, select
+from actlabel.core.errors import UserError
 from actlabel.core.random_numbers import random_numbers
+from actlabel.runtime.database.open import open_database
+from actlabel.sampler import emission
 from tests.unit.sampler.sampling import KEY, Sampling, campaign_file, epsilons
 
 
@@ -65,21 +69,15 @@ async def test_the_order_of_arrival_does_not_matter(sampling: Sampling) -> None:
     doubts = epsilons(300)
     backwards = dict(reversed(doubts.items()))
     campaign = await sampling.ready_to_draw(campaign_file(budget=60), doubts)
-    other = Sampling(await _fresh_database())
+    other = Sampling(await open_database("sqlite:///:memory:"))
     twin = await other.ready_to_draw(campaign_file(budget=60), backwards)
-    for system, each in ((sampling, campaign), (other, twin)):
+    for system in (sampling, other):
         replica = system.replica()
         await replica.draws.step()
         await replica.emission.step()
     assert campaign.uid != twin.uid
     assert sampling.outcome(campaign) == other.outcome(twin)
     await other.database.close()
-
-
-async def _fresh_database():
-    from actlabel.runtime.database.open import open_database
-
-    return await open_database("sqlite:///:memory:")
 
 
 async def test_the_dead_count_as_arrived_unless_they_are_on_their_way_again(sampling: Sampling) -> None:
@@ -201,6 +199,28 @@ async def test_an_item_replayed_after_its_draw_joins_the_next_one(sampling: Samp
     assert set(outcome) == {*first, *second, "late"}
 
 
+async def test_replayed_items_alone_can_be_sealed_and_drawn(sampling: Sampling) -> None:
+    campaign = await sampling.apply(campaign_file(budget="50%"))
+    await sampling.register(campaign, [*epsilons(20), "late-1", "late-2"])
+    replica = sampling.replica()
+    await sampling.take_in(replica, campaign, await sampling.critique(campaign, epsilons(20)))
+    await sampling.bury(campaign, "late-1")
+    await sampling.bury(campaign, "late-2")
+    await sampling.campaigns.seal(campaign.uid)
+    await replica.draws.step()
+    with pytest.raises(UserError, match="nothing to seal"):
+        await sampling.campaigns.seal(campaign.uid)
+    await sampling.database.execute("DELETE FROM dead")  # they were replayed
+    late = {"late-1": 0.5, "late-2": 0.5}
+    await sampling.take_in(replica, campaign, await sampling.critique(campaign, late, batch=1))
+    assert await sampling.campaigns.seal(campaign.uid) == 0
+    await sampling.apply(campaign_file(budget="100%"))
+    await replica.draws.step()
+    await replica.draws.step()
+    await replica.emission.step()
+    assert set(sampling.outcome(campaign)) == {*epsilons(20), *late}
+
+
 async def test_a_newer_revision_is_waited_for_and_counts(sampling: Sampling) -> None:
     doubts = epsilons(80)
     campaign = await sampling.apply(campaign_file(budget=20, audit_share=0))
@@ -234,3 +254,29 @@ async def test_what_is_too_large_with_its_decision_is_put_aside_and_the_rest_goe
     await replica.emission.step()
     assert len(sampling.put_aside) == 20
     assert len(sampling.emitted(campaign, topics.MERGED)) == 40
+
+
+async def test_a_large_campaign_is_emitted_in_turns_beside_a_small_one(sampling: Sampling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emission, "_TURN_OFFSETS", 20)
+    large = await sampling.ready_to_draw(campaign_file("large", budget=40), epsilons(300))
+    small = await sampling.ready_to_draw(campaign_file("small", budget=9), epsilons(30))
+    replica = sampling.replica()
+    await replica.draws.step()
+    await replica.emission.step()
+    assert len(sampling.outcome(small)) == 30
+    assert 0 < len(sampling.outcome(large)) <= 60
+    for _ in range(6):
+        await replica.emission.step()
+    records = [item for kind in (topics.MERGED, topics.REVIEW) for item in sampling.emitted(large, kind)]
+    assert len(records) == 300 == len({item.id for item in records})
+
+
+async def test_holes_at_the_end_of_a_partition_do_not_hold_emission_up(sampling: Sampling) -> None:
+    doubts = epsilons(90)
+    campaign = await sampling.ready_to_draw(campaign_file(budget=20), doubts)
+    await sampling.critique(campaign, dict.fromkeys(list(doubts)[:20], 0.5))
+    await sampling.replica().draws.step()
+    sampling.stream.compact(topics.topic(topics.CRITIQUED, campaign.uid))
+    await sampling.replica().emission.step()
+    left = await sampling.database.fetch("SELECT partition FROM emission WHERE next_offset < end_offset")
+    assert (left, set(sampling.outcome(campaign))) == ([], set(doubts))

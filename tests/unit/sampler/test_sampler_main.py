@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from actlabel.runtime.clock import SystemClock
 from actlabel.runtime.health import Health
 from actlabel.runtime.settings import Settings
 from actlabel.sampler import main
-from tests.unit.sampler.sampling import Sampling, campaign_file, epsilons
+from tests.unit.sampler.sampling import Sampling, campaign_file, epsilons, until
 
 
 def _host(sampling: Sampling, **settings: object) -> Host:
@@ -43,12 +43,6 @@ async def _running(host: Host, *, serve_grpc: bool = False) -> AsyncIterator[Non
         await asyncio.wait_for(task, 20)
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def _lag(sampling: Sampling, campaign: Campaign) -> int:
     topic = topics.topic(topics.CRITIQUED, campaign.uid)
     ends = await sampling.stream.end_offsets(topic)
@@ -57,9 +51,14 @@ async def _lag(sampling: Sampling, campaign: Campaign) -> int:
 
 
 async def _until_committed(sampling: Sampling, campaign: Campaign) -> None:
-    async with asyncio.timeout(20):
-        while await _lag(sampling, campaign):
-            await asyncio.sleep(0.02)
+    async def committed() -> bool:
+        return await _lag(sampling, campaign) == 0
+
+    await until(committed)
+
+
+async def _stored(sampling: Sampling) -> int:
+    return len(await sampling.database.fetch("SELECT item_id FROM candidate"))
 
 
 async def test_exact_commits_as_it_goes_and_draws_at_the_seal(sampling: Sampling) -> None:
@@ -73,7 +72,7 @@ async def test_exact_commits_as_it_goes_and_draws_at_the_seal(sampling: Sampling
         assert sampling.outcome(campaign) == {}
         assert (host.health.ready(), host.health.alive()) == ([], [])  # waiting for a seal is not lag
         await sampling.campaigns.seal(campaign.uid)
-        await _until(lambda: len(sampling.outcome(campaign)) == 120)
+        await until(lambda: len(sampling.outcome(campaign)) == 120)
     assert len(sampling.emitted(campaign, topics.REVIEW)) == 40
 
 
@@ -83,7 +82,7 @@ async def test_streaming_samples_as_items_come(sampling: Sampling) -> None:
     host = _host(sampling)
     async with _running(host):
         await sampling.critique(campaign, epsilons(100))
-        await _until(lambda: len(sampling.outcome(campaign)) == 100)
+        await until(lambda: len(sampling.outcome(campaign)) == 100)
         await _until_committed(sampling, campaign)
         assert host.health.alive() == []
     assert len(sampling.emitted(campaign, topics.REVIEW)) == 24
@@ -94,13 +93,15 @@ async def test_a_stop_while_items_wait_ends_soon_and_leaves_them_to_the_next_pro
     campaign = await sampling.apply(campaign_file(budget="25%", mode="streaming", block_items=500, block_seconds=3600))
     await sampling.critique(campaign, epsilons(50))
     async with _running(_host(sampling)):
-        async with asyncio.timeout(20):
-            while len(await sampling.database.fetch("SELECT item_id FROM candidate")) < 50:
-                await asyncio.sleep(0.02)
+
+        async def all_stored() -> bool:
+            return await _stored(sampling) == 50
+
+        await until(all_stored)
     assert await _lag(sampling, campaign) == 50
     await sampling.apply(campaign_file(budget="25%", mode="streaming", block_items=50, block_seconds=3600))
     async with _running(_host(sampling)):
-        await _until(lambda: len(sampling.outcome(campaign)) == 50)
+        await until(lambda: len(sampling.outcome(campaign)) == 50)
         await _until_committed(sampling, campaign)
 
 
@@ -117,7 +118,7 @@ async def test_what_carries_no_critique_goes_to_the_dead_letters_and_the_draw_go
     await sampling.stream.producer().send(topic, key=b"naked-2", value=naked.SerializeToString())
     await sampling.campaigns.seal(campaign.uid)
     async with _running(_host(sampling)):
-        await _until(lambda: len(sampling.outcome(campaign)) == 61)
+        await until(lambda: len(sampling.outcome(campaign)) == 61)
     rows = await sampling.database.fetch("SELECT item_id, stage, reason FROM dead ORDER BY item_id")
     assert [tuple(row) for row in rows] == [("beyond", "sampler", "no-critique"), ("naked-2", "sampler", "no-critique")]
 
@@ -138,7 +139,9 @@ async def test_grpc_is_served(sampling: Sampling) -> None:
     ("content", "sentence"),
     [(b"short", "holds 5 bytes; at least 32 random ones are needed"), (None, "cannot be read")],
 )
-async def test_a_secret_key_file_that_cannot_serve_is_refused(sampling: Sampling, tmp_path: Path, content: bytes | None, sentence: str) -> None:
+async def test_a_secret_key_file_that_cannot_serve_is_refused(
+    sampling: Sampling, tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
     file = tmp_path / "key"
     if content is not None:
         file.write_bytes(content)

@@ -10,18 +10,17 @@ from actlabel.core import topics
 from actlabel.core.errors import CampaignPaused, RetryLater
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.database.open import open_database
-from tests.unit.sampler.sampling import Fuse, Killed, Replica, Sampling, campaign_file, epsilons
+from tests.unit.sampler.sampling import Fuse, Killed, Replica, Sampling, campaign_file, epsilons, until
 
 
 def stream_file(**sampler):
     return campaign_file(mode="streaming", **{"block_items": 32, "block_seconds": 10.0, **sampler})
 
 
-async def _begin(sampling: Sampling, replica: Replica, campaign: Campaign, items: Sequence[Item]) -> list[asyncio.Task]:
+async def _begin(replica: Replica, campaign: Campaign, items: Sequence[Item]) -> list[asyncio.Task]:
     """Let items arrive and wait; returns when all of them are stored."""
     tasks = [asyncio.create_task(replica.handle(item, campaign)) for item in items]
-    while not all(task.done() for task in tasks) and replica.blocks.waiting < sum(not task.done() for task in tasks):
-        await asyncio.sleep(0.001)
+    await until(lambda: replica.blocks.waiting >= sum(not task.done() for task in tasks))
     return tasks
 
 
@@ -38,7 +37,7 @@ async def test_a_full_block_is_decided_and_stored_before_anything_of_it_leaves(s
     campaign = await _apply(sampling, budget="25%")
     replica = sampling.replica()
     items = await sampling.critique(campaign, epsilons(40))
-    tasks = await _begin(sampling, replica, campaign, items)
+    tasks = await _begin(replica, campaign, items)
     assert not any(task.done() for task in tasks)
     assert replica.blocks.full.is_set()
     await replica.blocks.step()
@@ -47,7 +46,9 @@ async def test_a_full_block_is_decided_and_stored_before_anything_of_it_leaves(s
     await _produce(sampling, tasks)
     outcome = sampling.outcome(campaign)
     assert set(outcome) == set(list(epsilons(40))[:32])
-    stored = await sampling.database.fetch("SELECT draw, block, cell, cell_selected, cell_size, epsilon_q16, selected, item_id FROM decision")
+    stored = await sampling.database.fetch(
+        "SELECT draw, block, cell, cell_selected, cell_size, epsilon_q16, selected, item_id FROM decision"
+    )
     assert {row["item_id"]: tuple(row)[:-1] for row in stored} == outcome
     block = (await sampling.database.fetch("SELECT block, items, quota FROM block"))[0]
     assert tuple(block) == (1, 32, 7)  # 25 % of 32, one held back
@@ -61,7 +62,7 @@ async def test_a_full_block_is_decided_and_stored_before_anything_of_it_leaves(s
 async def test_time_closes_a_block_that_is_not_full(sampling: Sampling) -> None:
     campaign = await _apply(sampling, budget="50%")
     replica = sampling.replica()
-    tasks = await _begin(sampling, replica, campaign, await sampling.critique(campaign, epsilons(12)))
+    tasks = await _begin(replica, campaign, await sampling.critique(campaign, epsilons(12)))
     sampling.clock.advance(9.9)
     await replica.blocks.step()
     assert not any(task.done() for task in tasks)
@@ -74,11 +75,11 @@ async def test_time_closes_a_block_that_is_not_full(sampling: Sampling) -> None:
 async def test_what_has_no_review_due_waits_and_joins_a_later_block(sampling: Sampling) -> None:
     campaign = await _apply(sampling, budget="5%")  # the first review is due after 40 items: one is held back
     replica = sampling.replica()
-    tasks = await _begin(sampling, replica, campaign, await sampling.critique(campaign, epsilons(39)))
+    tasks = await _begin(replica, campaign, await sampling.critique(campaign, epsilons(39)))
     sampling.clock.advance(1000)
     await replica.blocks.step()
     assert not any(task.done() for task in tasks)
-    tasks += await _begin(sampling, replica, campaign, await sampling.critique(campaign, epsilons(1, first=39)))
+    tasks += await _begin(replica, campaign, await sampling.critique(campaign, epsilons(1, first=39)))
     await replica.blocks.step()
     await asyncio.gather(*tasks)
     await _produce(sampling, tasks)
@@ -93,12 +94,12 @@ async def test_the_last_items_of_a_sealed_stream_always_get_a_review(sampling: S
     await sampling.campaigns.seal(campaign.uid)
     replica = sampling.replica()
     items = await sampling.critique(campaign, doubts)
-    tasks = await _begin(sampling, replica, campaign, items[:130])
+    tasks = await _begin(replica, campaign, items[:130])
     sampling.clock.advance(1000)
     await replica.blocks.step()
     await asyncio.gather(*tasks)
     assert await sampling.budget(campaign) == (12, 12, 130)
-    tasks += await _begin(sampling, replica, campaign, items[130:])
+    tasks += await _begin(replica, campaign, items[130:])
     sampling.clock.advance(1000)
     await replica.blocks.step()
     await asyncio.gather(*tasks)
@@ -118,7 +119,7 @@ async def test_replicas_together_spend_the_budget_and_never_more(sampling: Sampl
     tasks: list[asyncio.Task] = []
     for start in range(0, 500, 45):
         for number, replica in enumerate(processes):
-            tasks += await _begin(sampling, replica, campaign, items[start : start + 45][number::replicas])
+            tasks += await _begin(replica, campaign, items[start : start + 45][number::replicas])
         sampling.clock.advance(3)
         await asyncio.gather(*(replica.blocks.step() for replica in processes))
         assert (await sampling.budget(campaign))[1] <= limit
@@ -139,8 +140,8 @@ async def test_a_replica_finds_decided_what_another_one_decided(sampling: Sampli
     campaign = await _apply(sampling, budget="50%")
     one, two = sampling.replica(), sampling.replica()
     items = await sampling.critique(campaign, epsilons(33))
-    tasks = await _begin(sampling, one, campaign, items[:1])
-    tasks += await _begin(sampling, two, campaign, items[1:32])
+    tasks = await _begin(one, campaign, items[:1])
+    tasks += await _begin(two, campaign, items[1:32])
     await two.blocks.step()
     assert not tasks[0].done()
     await one.blocks.step()
@@ -152,7 +153,7 @@ async def test_redelivery_and_duplicates_are_answered_from_the_store(sampling: S
     campaign = await _apply(sampling, budget="25%")
     one = sampling.replica()
     items = await sampling.critique(campaign, epsilons(32))
-    tasks = await _begin(sampling, one, campaign, items)
+    tasks = await _begin(one, campaign, items)
     await one.blocks.step()
     first = [task.result() for task in await _settled(tasks)]
     again = await sampling.take_in(sampling.replica(), campaign, items)
@@ -174,9 +175,9 @@ async def test_the_same_item_twice_in_one_block_counts_once(sampling: Sampling) 
     campaign = await _apply(sampling, budget="50%")
     replica = sampling.replica()
     items = await sampling.critique(campaign, epsilons(20))
-    tasks = await _begin(sampling, replica, campaign, items)
+    tasks = await _begin(replica, campaign, items)
     twins = [asyncio.create_task(replica.handle(item, campaign)) for item in items]
-    await asyncio.sleep(0.05)
+    await until(lambda: replica.blocks.waiting == 20 and replica.blocks.calls_waiting == 40)
     sampling.clock.advance(100)
     await replica.blocks.step()
     assert await asyncio.gather(*tasks) == await asyncio.gather(*twins)
@@ -197,7 +198,7 @@ async def _kill(*, at: int) -> int:
     fuse = Fuse()
     dying, other = sampling.replica(fuse=fuse), sampling.replica()
     items = await sampling.critique(campaign, epsilons(32))
-    abandoned = await _begin(sampling, dying, campaign, items)
+    abandoned = await _begin(dying, campaign, items)
     fuse.count, fuse.at = 0, at
     if at:
         with pytest.raises(Killed):
@@ -206,7 +207,7 @@ async def _kill(*, at: int) -> int:
         assert tuple(rows[0]) in {(0, 0), (32, 1)}
         for task in abandoned:
             task.cancel()
-        tasks = await _begin(sampling, other, campaign, items)
+        tasks = await _begin(other, campaign, items)
         await other.blocks.step()
         await asyncio.gather(*tasks)
     else:
@@ -222,7 +223,7 @@ async def test_a_used_up_budget_pauses_the_campaign_until_it_is_raised(sampling:
     campaign = await _apply(sampling, budget=8, expected_items=40)
     replica = sampling.replica()
     items = await sampling.critique(campaign, epsilons(70))
-    tasks = await _begin(sampling, replica, campaign, items)
+    tasks = await _begin(replica, campaign, items)
     sampling.clock.advance(100)
     await replica.blocks.step()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -232,13 +233,12 @@ async def test_a_used_up_budget_pauses_the_campaign_until_it_is_raised(sampling:
         "sampler.budget: 8 over the expected 40 items is used up, and items wait; raise it and apply"
     )
     again = asyncio.create_task(replica.handle(items[-1], campaign))
-    while not replica.blocks.waiting:
-        await asyncio.sleep(0.001)
+    await until(lambda: replica.blocks.waiting == 1)
     await replica.blocks.step()
     with pytest.raises(CampaignPaused):
         await again
     raised = await _apply(sampling, budget=20, expected_items=70)
-    tasks = await _begin(sampling, replica, raised, items[64:])
+    tasks = await _begin(replica, raised, items[64:])
     await replica.blocks.step()
     await asyncio.gather(*tasks)
     assert await sampling.budget(campaign) == (20, 14, 70)  # 12 are due, and 6 items are there
@@ -247,7 +247,7 @@ async def test_a_used_up_budget_pauses_the_campaign_until_it_is_raised(sampling:
 async def test_a_pause_gives_back_what_waits_and_keeps_it_stored(sampling: Sampling) -> None:
     campaign = await _apply(sampling, budget="50%")
     replica = sampling.replica()
-    tasks = await _begin(sampling, replica, campaign, await sampling.critique(campaign, epsilons(40)))
+    tasks = await _begin(replica, campaign, await sampling.critique(campaign, epsilons(40)))
     await sampling.campaigns.pause(campaign.uid, "*", "a person said so")
     await replica.blocks.step()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -260,7 +260,7 @@ async def test_a_stopping_process_gives_back_what_waits(sampling: Sampling) -> N
     campaign = await _apply(sampling, budget="50%")
     replica = sampling.replica()
     items = await sampling.critique(campaign, epsilons(9))
-    tasks = await _begin(sampling, replica, campaign, items[:8])
+    tasks = await _begin(replica, campaign, items[:8])
     replica.blocks.give_back()
     assert {type(outcome) for outcome in await asyncio.gather(*tasks, return_exceptions=True)} == {RetryLater}
     with pytest.raises(RetryLater):
@@ -270,13 +270,38 @@ async def test_a_stopping_process_gives_back_what_waits(sampling: Sampling) -> N
 async def test_a_raise_is_for_the_blocks_to_come(sampling: Sampling) -> None:
     campaign = await _apply(sampling, budget="25%")
     replica = sampling.replica()
-    tasks = await _begin(sampling, replica, campaign, await sampling.critique(campaign, epsilons(32)))
+    tasks = await _begin(replica, campaign, await sampling.critique(campaign, epsilons(32)))
     await replica.blocks.step()
     raised = await _apply(sampling, budget="50%", rule="uniform")
-    tasks += await _begin(sampling, replica, raised, await sampling.critique(raised, epsilons(32, first=32)))
+    tasks += await _begin(replica, raised, await sampling.critique(raised, epsilons(32, first=32)))
     await replica.blocks.step()
     await asyncio.gather(*tasks)
     await _produce(sampling, tasks)
-    rules = {item.decision.block: item.decision.rule for kind in (topics.MERGED, topics.REVIEW) for item in sampling.emitted(campaign, kind)}
+    rules = {
+        item.decision.block: item.decision.rule for kind in (topics.MERGED, topics.REVIEW) for item in sampling.emitted(campaign, kind)
+    }
     assert rules == {1: "threshold", 2: "uniform"}
     assert await sampling.budget(campaign) == (31, 31, 64)
+
+
+async def test_a_stream_that_becomes_exact_is_paused_and_nothing_is_drawn(sampling: Sampling) -> None:
+    campaign = await _apply(sampling, budget="25%")
+    doubts = epsilons(40)
+    await sampling.register(campaign, doubts)
+    replica = sampling.replica()
+    tasks = await _begin(replica, campaign, await sampling.critique(campaign, doubts))
+    await sampling.campaigns.seal(campaign.uid)
+    await sampling.apply(campaign_file(budget="25%"))
+    await replica.draws.step()
+    reason = await sampling.pause(campaign)
+    assert (reason or "").startswith("sampler.mode: is exact, but items of this campaign were already taken in as streaming")
+    await sampling.campaigns.resume(campaign.uid)
+    await replica.blocks.step()
+    assert {str(outcome) for outcome in await asyncio.gather(*tasks, return_exceptions=True)} == {reason}
+    assert await sampling.database.fetch("SELECT draw FROM draw") == []
+    back = await _apply(sampling, budget="25%")
+    tasks = await _begin(replica, back, await sampling.critique(back, doubts))
+    sampling.clock.advance(100)
+    await replica.blocks.step()
+    await asyncio.gather(*tasks)
+    assert await sampling.budget(campaign) == (10, 10, 40)

@@ -91,26 +91,30 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except Refused as error:
-        response = error_answer(_STATUS.get(type(error), 400), error.code, str(error))
-        if isinstance(error, TooMany):
-            response.headers["Retry-After"] = str(error.retry_after_s)
-        return response
+        return _waiting(error_answer(_STATUS.get(type(error), 400), error.code, str(error)), getattr(error, "retry_after_s", None))
     except RetryLater:
         _LOG.warning("a request must be repeated: something is out of reach", path=request.match_info.route.name or "")
-        response = error_answer(
-            503, "retry-later", "The gateway cannot reach its database or storage for now; the same request may succeed soon"
-        )
-        response.headers["Retry-After"] = "1"
-        return response
-    except DeadLetter as error:
+        sentence = "The gateway cannot reach its database or storage for now; the same request may succeed soon"
+        return _waiting(error_answer(503, "retry-later", sentence), 1)
+    except Exception as error:  # noqa: BLE001 - fails closed
+        return _unexpected(error)
+
+
+def _waiting(response: web.Response, retry_after_s: int | None) -> web.Response:
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def _unexpected(error: Exception) -> web.Response:
+    if isinstance(error, DeadLetter):
         return error_answer(404, error.reason, error.detail)
-    except web.HTTPException as error:
+    if isinstance(error, web.HTTPException):
         return error_answer(error.status, "http", f"{error.status} {error.reason}")
-    except (ConnectionError, web.RequestPayloadError):  # the caller went away in the middle; nobody reads this
+    if isinstance(error, (ConnectionError, web.RequestPayloadError)):  # the caller went away in the middle; nobody reads this
         return error_answer(400, "bad-request", "The request did not arrive whole")
-    except Exception:  # noqa: BLE001 - fails closed, and says nothing about our insides
-        _LOG.exception("a request failed")
-        return error_answer(500, "defect", "The gateway has a defect here; its log says more")
+    _LOG.error("a request failed", exc_info=error)
+    return error_answer(500, "defect", "The gateway has a defect here; its log says more")
 
 
 class Door:

@@ -1,6 +1,5 @@
 """Runs the review gateway: the queue fed from the stream, the page and its API, the outbox. The only file here that sees everything."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from actlabel.core import topics
-from actlabel.core.errors import RetryLater
+from actlabel.core.errors import RetryLater, UserError
 from actlabel.host.host import Host
 from actlabel.review_gateway.access import Door, errors_as_json, security_headers
 from actlabel.review_gateway.answers import Answers
@@ -22,7 +21,7 @@ from actlabel.review_gateway.outbox import Outbox
 from actlabel.review_gateway.page import Page
 from actlabel.review_gateway.reading import Reading
 from actlabel.review_gateway.reviewers import Reviewers, read_operator_token
-from actlabel.runtime.lifecycle import until
+from actlabel.runtime.lifecycle import run_together, until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.media import MediaStore
 from actlabel.runtime.metrics import REVIEWS
@@ -62,10 +61,8 @@ async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], N
     host.health.add_readiness("review people", lambda: people.missing)
     host.health.add_readiness("review outbox", outbox.trouble)
     await people.look()
-    async with _page(host, reviewers, started) if serve_http else _nothing(), asyncio.TaskGroup() as tasks:
-        tasks.create_task(stage.run(host.stop))
-        tasks.create_task(outbox.run(host.stop))
-        tasks.create_task(_watch(host, people))
+    async with _page(host, reviewers, started) if serve_http else _nothing():
+        await run_together(stage.run(host.stop), outbox.run(host.stop), _watch(host, people))
 
 
 def _stage(host: Host) -> Stage:
@@ -107,7 +104,7 @@ async def _page(host: Host, reviewers: Reviewers, started: Callable[[str], None]
     runner = web.AppRunner(application(host, reviewers), access_log=None, shutdown_timeout=5)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host.settings.host, host.settings.review_port).start()
+        await _listen(runner, host)
         url = f"http://{host.settings.host}:{runner.addresses[0][1]}"
         _LOG.info("the review page is open", url=url)
         if started is not None:
@@ -115,6 +112,15 @@ async def _page(host: Host, reviewers: Reviewers, started: Callable[[str], None]
         yield
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: Host) -> None:
+    try:
+        await web.TCPSite(runner, host.settings.host, host.settings.review_port).start()
+    except OSError as error:
+        raise UserError(
+            f"ACTLABEL_REVIEW_PORT: {host.settings.review_port} cannot be listened on ({error.strerror}); choose another"
+        ) from error
 
 
 @asynccontextmanager

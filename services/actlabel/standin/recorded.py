@@ -55,7 +55,7 @@ class RecordedAnswers:
         """See ``Answerer``: the first text part that is on record decides."""
         recorded = next((self._answers[text] for text in question.texts if text in self._answers), None)
         if recorded is None:
-            raise Refused(404, "item_not_recorded", "no recorded answer for this text; the answers file must hold it verbatim")
+            raise Refused(422, "item_not_recorded", "no recorded answer for this text; the answers file must hold it verbatim")
         wrong = recorded.error_probability
         if question.label_under_review not in {None, recorded.label}:
             wrong = 1.0 - wrong  # another label is right only where the recorded one is wrong

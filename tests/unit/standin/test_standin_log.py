@@ -42,7 +42,7 @@ async def test_the_file_has_a_line_at_arrival_and_one_at_the_end(http, answers, 
     assert [line["event"] for line in first] == ["arrived", "200"]
     assert first[0]["request"] == first[1]["request"]
     assert first[0]["item"] == item_digest(["Ice melts."])
-    assert [json.loads(line)["event"] for line in file.read_text().splitlines()[2:]] == ["arrived", "404"]
+    assert [json.loads(line)["event"] for line in file.read_text().splitlines()[2:]] == ["arrived", "422"]
 
 
 async def test_a_restarted_stand_in_appends(http, answers, make_request, tmp_path):

@@ -80,7 +80,7 @@ async def test_a_repair_request_is_answered_from_the_first_user_message(http, an
 async def test_unknown_text_is_an_error_that_says_so(http, answers, make_request):
     async with Standin(answers) as server:
         status, document, _ = await ask(http, server, make_request("Never seen."))
-    assert status == 404
+    assert status == 422
     assert document["error"]["code"] == "item_not_recorded"
     assert "verbatim" in document["error"]["message"]
 

@@ -56,7 +56,7 @@ async def page_of(browser: Browser, gateway: Gateway, name: str, campaign: str =
     await expect(page.locator("#token")).to_be_focused()
     await page.keyboard.insert_text(token)
     await page.keyboard.press("Enter")
-    await expect(page.locator("#counts")).not_to_be_empty()
+    await expect(page.locator("#item:visible, #empty:visible")).to_have_count(1)
     yield page
     assert faults == []
     await context.close()
@@ -472,3 +472,14 @@ POOR_CONTRAST = """
   return poor;
 }
 """
+
+
+async def test_an_empty_queue_is_asked_now_and_then_not_all_the_time(gateway: Gateway, browser: Browser) -> None:
+    campaign = await campaign_with(gateway)
+    async with page_of(browser, gateway, "ann") as page:
+        await expect(page.locator("#empty-title")).to_be_visible()
+        claims: list[str] = []
+        page.on("request", lambda request: claims.append(request.url) if request.url.endswith("/claim") else None)
+        await gateway.send(campaign, [text_item(campaign, "a")])
+        await expect(page.locator("#item")).to_be_visible(timeout=20_000)
+        assert 1 <= len(claims) <= 4

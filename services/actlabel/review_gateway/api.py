@@ -39,7 +39,7 @@ class Api:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve everything below ``/api/v1``."""
-        campaign, item = f"{_BASE}/{{name}}", f"{_BASE}/{{name}}/items/{{id}}"
+        campaign, item = f"{_BASE}/{{name}}", f"{_BASE}/{{name}}/items/{{id:[^/]+}}"
         app.router.add_get("/api/v1/me", self.me)
         app.router.add_get(_BASE, self.list_campaigns)
         app.router.add_post(f"{campaign}/claim", self.claim)

@@ -17,7 +17,23 @@ from actlabel.stream.memory import MemoryStream
 from tests.unit.review_gateway.gateway import OPERATOR_TOKEN, Gateway, running_gateway
 from tests.unit.review_gateway.records import campaign_file, image_item, png, text_item
 
-AWKWARD_IDS = ["plain", "a/b", "ä ö?&#%2F", "../../etc/passwd", ".", "..", "-", "%", "日本", "a b+c", "<img src=x>", "semi;colon"]
+AWKWARD_IDS = [
+    "plain",
+    "a/b",
+    "ä ö?&#%2F",
+    "../../etc/passwd",
+    ".",
+    "..",
+    "-",
+    "%",
+    "日本",
+    "a b+c",
+    "<img src=x>",
+    "semi;colon",
+    "{name}",
+    "a\nb",
+    "'()*!",
+]
 
 
 class Client:

@@ -32,13 +32,15 @@ export class Desk extends EventTarget {
 
   // --- items at hand ---
   async refill() {
-    if (this.refilling || this.waiting.length >= REFILL_BELOW) return;
+    if (this.refilling) return (this.again = true);
+    if (this.waiting.length >= REFILL_BELOW) return;
     this.refilling = true;
+    this.again = false;
+    const asked = { count: AT_HAND, resume: this.mustResume, skipped: this.wantsSkipped };
+    this.wantsSkipped = false;
     try {
-      const asked = { count: AT_HAND, resume: this.mustResume, skipped: this.wantsSkipped };
       const said = await call("POST", `${this.path}/claim`, asked);
       this.mustResume = false;
-      this.wantsSkipped = false;
       Object.assign(this.tasks, said.tasks);
       said.items.forEach((item) => this.receive(item));
       this.tell("reached");
@@ -48,7 +50,8 @@ export class Desk extends EventTarget {
     } finally {
       this.refilling = false;
     }
-    if (!this.current) this.next();
+    if (!this.current) this.show(this.waiting.shift() ?? null);
+    if (this.again) this.refill();
   }
 
   receive(item) {

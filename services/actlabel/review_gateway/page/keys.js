@@ -94,9 +94,10 @@ export function readOverrides(text) {
 export class Keymap {
   constructor(preset, overrides) {
     const base = PRESETS[preset] ?? PRESETS.neutral;
-    this.actions = { ...base.actions, ...overrides };
-    this.byChord = new Map();
-    for (const [name, chords] of Object.entries(this.actions)) for (const one of chords) this.byChord.set(one, name);
+    const taken = new Set(Object.values(overrides).flat()); // a person's own key wins over what it did before
+    const kept = Object.entries(base.actions).map(([name, chords]) => [name, chords.filter((one) => !taken.has(one))]);
+    this.actions = { ...Object.fromEntries(kept), ...overrides };
+    this.byChord = new Map(Object.entries(this.actions).flatMap(([name, chords]) => chords.map((one) => [one, name])));
     this.labels = [...base.labels].filter((key) => !this.byChord.has(key));
   }
   action(pressed) {

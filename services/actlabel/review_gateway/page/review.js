@@ -83,8 +83,8 @@ function drawAll() {
 }
 
 async function drawNothing() {
+  if (byId("empty").hidden) screen.say("Nothing is waiting");
   screen.drawEmpty(progress, mine.keymap);
-  screen.say("Nothing is waiting");
   await lookAtProgress();
 }
 
@@ -301,8 +301,8 @@ setInterval(() => {
 }, 2000);
 setInterval(() => {
   if (!desk || document.hidden) return;
-  lookAtProgress();
   if (!desk.current) desk.refill();
-}, 10000);
+}, 3000);
+setInterval(() => { if (desk && !document.hidden) lookAtProgress(); }, 10000);
 
 start();

@@ -201,7 +201,7 @@ export function toast(text, { seconds = 5, undo = null } = {}) {
 let alertTimer;
 export function alarm(text) {
   clearTimeout(alertTimer);
-  byId("alert").textContent = text;
+  if (byId("alert").hidden || byId("alert").textContent !== text) byId("alert").textContent = text;
   byId("alert").hidden = false;
   alertTimer = setTimeout(() => (byId("alert").hidden = true), 12000);
 }

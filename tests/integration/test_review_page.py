@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from actlabel.review_gateway.domain import Caller
@@ -26,7 +27,10 @@ ARGUMENTS = [
 BOB = Caller(name="bob", is_lead=False)
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     database = await open_database("sqlite:///:memory:")
     async with running_gateway(database=database, stream=MemoryStream(), folder=tmp_path) as running:
@@ -34,7 +38,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     await database.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
@@ -90,6 +94,12 @@ async def until_answers(gateway: Gateway, expected: dict[str, str | None]) -> No
     await until(equal)
 
 
+async def accept(page: Page) -> None:
+    """Enter with nothing chosen, once the item has been in sight for a moment."""
+    await expect(page.locator("#submit")).to_have_attribute("aria-disabled", "false")
+    await page.keyboard.press("Enter")
+
+
 async def shown_id(page: Page) -> str:
     return str(await page.locator("#about dd").first.text_content())
 
@@ -114,7 +124,7 @@ async def test_enter_alone_accepts_the_suggestion_and_control_enter_works_from_t
         first = await shown_id(page)
         await expect(page.locator(".choice", has_text="con")).to_contain_text("model")
         await expect(page.locator("#submit")).to_contain_text("Accept “con”")
-        await page.keyboard.press("Enter")
+        await accept(page)
         second = await shown_id(page)
         await page.keyboard.press("1")
         await page.keyboard.press("Shift+Enter")
@@ -123,6 +133,25 @@ async def test_enter_alone_accepts_the_suggestion_and_control_enter_works_from_t
         await until_answers(gateway, {first: "con", second: "pro"})
         rows = await gateway.host.database.fetch("SELECT comment FROM review_answer WHERE item_id = $1", second)
         assert rows[0]["comment"] == "one 2 three", "digits typed into a comment choose nothing"
+
+
+async def test_a_key_held_down_and_an_enter_too_much_answer_nothing_unseen(gateway: Gateway, browser: Browser) -> None:
+    await campaign_with(gateway, "a", "b", "c")
+    async with page_of(browser, gateway, "ann") as page:
+        first = await shown_id(page)
+        await page.keyboard.press("1")
+        for _ in range(6):  # the second and later presses without a release are repeats
+            await page.keyboard.down("Enter")
+        await page.keyboard.up("Enter")
+        await until_answers(gateway, {first: "pro"})
+        second = await shown_id(page)
+        # both presses reach the page within one moment, as a finger that trembles sends them
+        await page.evaluate(
+            """() => { for (const key of ["3", "Enter", "Enter"])
+                document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })); }"""
+        )
+        await until_answers(gateway, {first: "pro", second: "neutral"})
+        assert await shown_id(page) not in {first, second}
 
 
 async def test_undo_and_redo(gateway: Gateway, browser: Browser) -> None:
@@ -243,6 +272,24 @@ async def test_an_image_is_shown_whole_zoomed_and_labelled_by_its_own_digit(gate
         await until_answers(gateway, {"digit/7 & more": "7"})
 
 
+async def test_one_label_of_many_is_found_by_its_name(gateway: Gateway, browser: Browser) -> None:
+    file = campaign_file("many").model_dump(mode="json")
+    file["task"]["labels"] = [{"name": f"category {number}", "description": ""} for number in range(60)]
+    campaign = await gateway.apply(type(campaign_file()).model_validate(file))
+    await gateway.send(campaign, [text_item(campaign, "a")])
+    async with page_of(browser, gateway, "ann", "many") as page:
+        await page.keyboard.press("/")
+        await page.keyboard.type("Y 57")
+        await expect(page.locator(".choice:visible")).to_have_count(1)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#submit")).to_contain_text("Submit “category 57”")
+        await expect(page.locator(".choice:visible")).to_have_count(60)
+        await expect(page.locator(".choice", has_text="category 57")).to_be_in_viewport()
+        await expect(page.locator("#submit")).to_be_in_viewport()
+        await page.keyboard.press("Enter")
+        await until_answers(gateway, {"a": "category 57"})
+
+
 async def test_a_lost_lease_is_said_and_work_goes_on(gateway: Gateway, browser: Browser) -> None:
     await campaign_with(gateway, "a", "b", lease_seconds=600)
     async with page_of(browser, gateway, "ann") as page:
@@ -299,7 +346,7 @@ async def test_a_reload_gives_the_same_items_back(gateway: Gateway, browser: Bro
         first = await shown_id(page)
         await page.reload()
         await expect(page.locator("#about dd").first).to_have_text(first)
-        await page.keyboard.press("Enter")
+        await accept(page)
         await until_answers(gateway, {first: "con"})
 
 
@@ -360,6 +407,7 @@ async def test_presets_and_own_keys(gateway: Gateway, browser: Browser) -> None:
         first = await shown_id(page)
         await page.keyboard.press("Enter")
         assert await shown_id(page) == first, "in Label Studio Enter does not submit"
+        await expect(page.locator("#submit")).to_have_attribute("aria-disabled", "false")
         await page.keyboard.press("Control+Enter")
         await until_answers(gateway, {first: "con"})
         await choose_settings(page, "prodigy", "")
@@ -372,6 +420,7 @@ async def test_presets_and_own_keys(gateway: Gateway, browser: Browser) -> None:
         await choose_settings(page, "neutral", '{"annotation:submit": {"key": "shift+s", "active": true}}')
         await page.reload()
         third = await shown_id(page)
+        await expect(page.locator("#submit")).to_have_attribute("aria-disabled", "false")
         await page.keyboard.press("Shift+S")
         await until_answers(gateway, {first: "con", second: "con", third: "con"})
 

@@ -3,6 +3,7 @@ import { call, itemPath } from "./client.js";
 
 const AT_HAND = 5;
 const REFILL_BELOW = 4;
+export const LOOK_MS = 200; // nobody reads faster: an Enter that comes sooner was meant for the item before
 
 export class Desk extends EventTarget {
   constructor(campaign, sending) {
@@ -87,8 +88,12 @@ export class Desk extends EventTarget {
     return this.task(this.current).labels.some((one) => one.name === label) ? label : null;
   }
 
+  get seen() {
+    return performance.now() - this.since >= LOOK_MS;
+  }
+
   submit(comment) {
-    const label = this.chosen ?? this.suggested;
+    const label = this.chosen ?? (this.seen ? this.suggested : null);
     if (!this.current || label === null) return false;
     this.send("submit", { label, seconds: this.seconds(), comment }, label);
     return true;

@@ -1,6 +1,6 @@
 // Joins keys, desk and screen.
 import { Problem, Sending, call, itemPath } from "./client.js";
-import { Desk } from "./desk.js";
+import { Desk, LOOK_MS } from "./desk.js";
 import { byId, make } from "./elements.js";
 import { ACTIONS, chord } from "./keys.js";
 import * as screen from "./screen.js";
@@ -76,6 +76,7 @@ function drawAll() {
   screen.drawPast(desk);
   screen.drawChoiceState(desk, mine.keymap);
   screen.drawActions(desk, mine.keymap);
+  setTimeout(() => screen.drawChoiceState(desk, mine.keymap), LOOK_MS + 10);
   byId("lease").hidden = desk.at >= 0;
   screen.drawLease(desk.at >= 0 ? null : item);
   const suggestion = item.suggestion ? `, suggested ${item.suggestion.label}` : "";
@@ -172,6 +173,22 @@ function saveSettings(event) {
   }
 }
 
+function openFind() {
+  if (!byId("find").hidden) byId("find").focus();
+}
+
+function onFind(event) {
+  const task = desk.task(desk.at >= 0 ? desk.past.item : desk.current);
+  const first = screen.findLabel(task, byId("find").value);
+  if (event.type !== "keydown" || event.key !== "Enter") return;
+  event.preventDefault();
+  event.stopPropagation();
+  byId("find").value = "";
+  byId("find").blur();
+  screen.findLabel(task, "");
+  if (first >= 0) pick(first);
+}
+
 function openComment() {
   byId("comment-box").open = true;
   byId("comment").focus();
@@ -220,6 +237,7 @@ const DO = {
   "review:previous": () => turn(() => desk.back()),
   "review:next": () => turn(async () => { await desk.forward(); return true; }),
   "review:flag": openFlag,
+  "review:find": openFind,
   "review:comment": openComment,
   "review:guidelines": () => (byId("guidelines").open = !byId("guidelines").open),
   "review:zoom-in": () => screen.zoomBy(1.5),
@@ -252,6 +270,8 @@ function onKey(event) {
   if (keepsKey(event.target, pressed)) return;
   const action = mine.keymap.action(pressed);
   const index = labelKeys().indexOf(pressed);
+  const mayRepeat = action?.startsWith("review:zoom") || action === "review:previous" || action === "review:next";
+  if (event.repeat && (action || index >= 0) && !mayRepeat) return event.preventDefault(); // a key held down answers once
   if (action?.startsWith("review:zoom") && !screen.hasImage()) return;
   if (action) DO[action]();
   else if (index >= 0) pick(index);
@@ -276,6 +296,7 @@ document.addEventListener("pointerdown", () => (lastSign = performance.now()));
 byId("answer").addEventListener("submit", (event) => { event.preventDefault(); submit(); });
 byId("choices").addEventListener("change", (event) => pick(Number(event.target.value)));
 byId("choices").addEventListener("click", (event) => { if (event.detail > 0 && event.target.matches("input")) event.target.blur(); });
+for (const type of ["input", "keydown"]) byId("find").addEventListener(type, onFind);
 byId("skip").addEventListener("click", openSkip);
 byId("flag").addEventListener("click", openFlag);
 byId("undo").addEventListener("click", undo);

@@ -82,7 +82,20 @@ export function drawQuestion(desk, item, keymap) {
   byId("guidelines-text").textContent = task.guidelines;
   const chosen = keymap.labelKeys(task.labels.map((label) => label.name));
   byId("choices").replaceChildren(...task.labels.map((label, index) => drawChoice(item, label, index, chosen[index])));
-  byId("choices").classList.toggle("many", task.labels.length > 6);
+  const areShort = task.labels.every((label) => label.name.length <= 12 && !label.description);
+  byId("choices").classList.toggle("many", task.labels.length > 6 && areShort);
+  byId("choices").classList.toggle("scrolls", task.labels.length > 12);
+  byId("find").hidden = task.labels.length <= FIND_FROM;
+  byId("find").value = "";
+}
+
+const FIND_FROM = 20;
+
+// Hides the choices whose name does not hold the text; returns the index of the first that stays, or -1.
+export function findLabel(task, text) {
+  const found = task.labels.map((label) => label.name.toLowerCase().includes(text.trim().toLowerCase()));
+  document.querySelectorAll("#choices .choice").forEach((choice, index) => (choice.hidden = !found[index]));
+  return found.indexOf(true);
 }
 
 function drawChoice(item, label, index, key) {
@@ -100,15 +113,17 @@ export function drawChoiceState(desk, keymap) {
   if (!item) return;
   const labels = desk.task(item).labels.map((label) => label.name);
   document.querySelectorAll("#choices input").forEach((radio, index) => (radio.checked = labels[index] === desk.chosen));
+  document.querySelector("#choices.scrolls .choice:has(:checked)")?.scrollIntoView({ block: "nearest" });
   const [text, ready] = isPast ? pastVerb(desk) : workVerb(desk);
   const submit = byId("submit");
-  submit.replaceChildren(make("span", { class: "verb" }, text), ready ? keys(keymap.shown("annotation:submit")) : "");
+  submit.replaceChildren(make("span", { class: "verb" }, text), ready || desk.suggested !== null ? keys(keymap.shown("annotation:submit")) : "");
   submit.setAttribute("aria-disabled", String(!ready));
+  submit.classList.toggle("idle", !ready && (isPast || desk.suggested === null)); // no flicker while a suggestion is looked at
 }
 
 function workVerb(desk) {
   if (desk.chosen !== null) return [`Submit “${desk.chosen}”`, true];
-  if (desk.suggested !== null) return [`Accept “${desk.suggested}”`, true];
+  if (desk.suggested !== null) return [`Accept “${desk.suggested}”`, desk.seen];
   return ["Choose a label", false];
 }
 
@@ -154,7 +169,7 @@ export function drawLease(item) {
   const line = byId("lease");
   if (!item) return;
   const left = Math.round((item.until - performance.now()) / 1000);
-  line.classList.toggle("urgent", left <= 60);
+  line.classList.toggle("urgent", left <= 30);
   const clock = `${Math.floor(Math.max(left, 0) / 60)}:${String(Math.max(left, 0) % 60).padStart(2, "0")}`;
   line.textContent = left > 0 ? `Kept for you for ${clock}` : "No longer kept for you. Your answer still counts if nobody else has taken the item.";
 }

@@ -21,7 +21,7 @@ SELECT COALESCE(SUM(next_offset), 0) AS emitted, COALESCE(SUM(end_offset), 0) AS
 SELECT state, COUNT(*) AS items FROM review WHERE uid = $1 GROUP BY state;
 
 -- name: outbox
-SELECT COUNT(*) AS items FROM review WHERE uid = $1 AND revision > published_revision;
+SELECT COUNT(*) AS items FROM review WHERE uid = $1 AND publish_after IS NOT NULL;
 
 -- name: budget
 SELECT budget, taken FROM budget WHERE uid = $1;

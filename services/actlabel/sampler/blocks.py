@@ -49,7 +49,8 @@ class Blocks:
         if len(waiters) >= campaign.file.sampler.block_items:
             self.full.set()
         try:
-            return await asyncio.wait_for(future, self._patience_s)
+            async with asyncio.timeout(self._patience_s):
+                return await future
         except TimeoutError:
             raise RetryLater(f"{campaign.name}: {len(waiters)} items are too few for a review of theirs under the budget") from None
         finally:

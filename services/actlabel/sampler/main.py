@@ -9,7 +9,7 @@ from actlabel.contracts.v1.sampler_pb2_grpc import add_SamplerServicer_to_server
 from actlabel.core import topics
 from actlabel.core.errors import DeadLetter, RetryLater
 from actlabel.host.host import Host
-from actlabel.runtime.lifecycle import until
+from actlabel.runtime.lifecycle import run_together, until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.rpc import serve_rpc
 from actlabel.sampler.block_closer import BlockCloser
@@ -68,14 +68,12 @@ async def _sample(host: Host, store: DrawStore, keys: CampaignKeys) -> None:
     draws = Draws(store=store, stream=host.stream, campaigns=host.campaigns, keys=keys, clock=host.clock)
     emission = Emission(store=store, stream=host.stream, campaigns=host.campaigns, put_aside=_put_aside(letters), stop=host.stop)
     handle = SamplerHandle(candidates=Candidates(host.database, host.clock), blocks=blocks, campaigns=host.campaigns)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_stage(host, handle, letters, limits).run(host.stop))
-            group.create_task(_repeat(draws.step, host.stop))
-            group.create_task(_repeat(emission.step, host.stop))
-            group.create_task(_close_blocks(blocks, host.stop))
-    except BaseExceptionGroup as group_error:  # the first failure has cancelled the others; it alone says what to do
-        raise group_error.exceptions[0] from group_error
+    await run_together(
+        _stage(host, handle, letters, limits).run(host.stop),
+        _repeat(draws.step, host.stop),
+        _repeat(emission.step, host.stop),
+        _close_blocks(blocks, host.stop),
+    )
 
 
 def _limits(host: Host) -> Limits:
@@ -115,10 +113,7 @@ async def _repeat(step: Callable[[], Awaitable[None]], stop: asyncio.Event) -> N
 async def _close_blocks(blocks: Blocks, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await _try(blocks.step)
-        try:
-            await asyncio.wait_for(blocks.full.wait(), _LOOK_S)
-        except TimeoutError:
-            continue
+        await until(blocks.full, _LOOK_S)
     blocks.give_back()
 
 

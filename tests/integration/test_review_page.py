@@ -417,6 +417,7 @@ async def test_presets_and_own_keys(gateway: Gateway, browser: Browser) -> None:
         await choose_settings(page, "neutral", '{"annotation:submit": {"key": "backspace"}}')
         await expect(page.locator("#overrides-problem")).to_contain_text("never bound")
         await page.keyboard.press("Escape")
+        await page.wait_for_function("() => document.activeElement === document.body")  # a closed dialog gives the keys back a moment later
         await choose_settings(page, "neutral", '{"annotation:submit": {"key": "shift+s", "active": true}}')
         await page.reload()
         third = await shown_id(page)

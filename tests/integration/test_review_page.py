@@ -412,6 +412,7 @@ async def test_presets_and_own_keys(gateway: Gateway, browser: Browser) -> None:
         await until_answers(gateway, {first: "con"})
         await choose_settings(page, "prodigy", "")
         second = await shown_id(page)
+        await expect(page.locator("#submit")).to_have_attribute("aria-disabled", "false")
         await page.keyboard.press("a")
         await until_answers(gateway, {first: "con", second: "con"})
         await choose_settings(page, "neutral", '{"annotation:submit": {"key": "backspace"}}')

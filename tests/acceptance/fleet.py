@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,20 @@ class Member:
                 return response.status == 200
         except aiohttp.ClientError:
             return False
+
+    def signs_of_life(self) -> str:
+        """Say what the process says of itself: health, readiness, and every number that is not zero."""
+        if not self.alive:
+            return f"ended with {self.process.returncode}"
+        said = []
+        for path in ("healthz", "readyz", "metrics"):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=5) as answer:
+                    said += [line.decode().strip() for line in answer]
+            except OSError as error:
+                said.append(f"{path}: {error}")
+        wanted = ("_total", "_records{", "_seconds{", "ok", "healthz", "readyz")
+        return "\n".join(line for line in said if not line.endswith(" 0.0") and not line.startswith("#") and any(w in line for w in wanted))
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""
@@ -123,5 +138,5 @@ class Fleet:
                 member.kill()
 
     def logs(self) -> str:
-        """Join the last lines of every process, for a failing test."""
-        return "\n".join(f"--- {member.log.name}\n{member.log.read_text(errors='replace')[-1500:]}" for member in self.members)
+        """Join the last lines of every process and its own numbers, for a failing test."""
+        return "\n".join(f"--- {m.log.name}\n{m.log.read_text(errors='replace')[-1500:]}\n{m.signs_of_life()}" for m in self.members)

@@ -95,10 +95,18 @@ def _reviews_in_the_middle(progress: CampaignProgress) -> bool:
 
 
 async def _when(arena: System, campaign: Campaign, holds: Callable[[CampaignProgress], bool], *, what: str) -> None:
-    async def now() -> bool:
-        return holds(await arena.progress(campaign))
+    last: list[CampaignProgress] = []
 
-    await eventually(now, what=what)
+    async def now() -> bool:
+        arena.fleet.check()
+        last[:] = [await arena.progress(campaign)]
+        return holds(last[0])
+
+    try:
+        await eventually(now, what=what)
+    except AssertionError:
+        print(last)
+        raise
 
 
 async def _kill_and_restart(witness: Witness, member: Member) -> None:

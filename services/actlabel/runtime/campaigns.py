@@ -130,6 +130,10 @@ class Campaigns:
         """Mark a campaign deleted; its name may come back with a new uid."""
         await self._database.execute(self._sql["mark_deleted"], uid)
 
+    async def known(self) -> frozenset[str]:
+        """Return the uids of campaigns that are not deleted."""
+        return frozenset(row["uid"] for row in await self._database.fetch(self._sql["all"]))
+
     async def deleted(self) -> frozenset[str]:
         """Return the uids of deleted campaigns, whose records stages drop."""
         return frozenset(row["uid"] for row in await self._database.fetch(self._sql["deleted"]))

@@ -75,6 +75,7 @@ class Stage:
         )
         self._full = asyncio.Event()  # the window is full: commit now
         self._room = asyncio.Event()  # something was committed, or other partitions came
+        self._reported: frozenset[str] = frozenset()  # strangers that the log has told of
         self._news = asyncio.Event()  # partitions came whose dead letters are not known yet
 
     def liveness(self) -> str | None:
@@ -234,16 +235,27 @@ class Stage:
             await wait_at_most(self._news, self._limits.learn_s)
 
     async def _learn_once(self) -> None:
+        fresh = [tracker for tracker in self._assignment.trackers.values() if tracker.dead is None]
         deleted = await self._campaigns.deleted()
         pauses = await self._campaigns.pauses()
-        self._backlog.hold(deleted | {uid for uid, stage in pauses if stage in (self._name, EVERY_STAGE)})
+        paused = {uid for uid, stage in pauses if stage in (self._name, EVERY_STAGE)}
+        self._backlog.hold(deleted | paused | self._strangers(deleted | await self._campaigns.known()))
         self._worker.drop_deleted(deleted)
-        for tracker in [tracker for tracker in self._assignment.trackers.values() if tracker.dead is None]:
+        for tracker in fresh:
             tracker.dead = await self._dead_letters.offsets(tracker.partition, tracker.next)
         self._pulse.informed = True
         self._pulse.works("campaigns")
         self._room.set()
         self._worker.start()
+
+    def _strangers(self, known: frozenset[str]) -> frozenset[str]:
+        """Find topics of campaigns that are not in this database: somebody else's, or left behind. They are not read: nothing could be
+        done with their records, and retrying them for ever would take the window from our own."""
+        strangers = frozenset(tracker.campaign for tracker in self._assignment.trackers.values()) - known
+        for uid in strangers - self._reported:
+            _log.warning("A topic is left alone: its campaign is not in the database", stage=self._name, campaign_uid=uid)
+        self._reported |= strangers
+        return strangers
 
     async def _drain(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Start nothing more; let what is in work finish within the deadline, while the group still sees signs of life."""

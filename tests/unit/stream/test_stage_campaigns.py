@@ -6,6 +6,7 @@ from dataclasses import replace
 from actlabel.core import topics
 from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater
 from actlabel.runtime.campaigns import EVERY_STAGE
+from actlabel.stream.port import TopicSettings
 from tests.unit.stream.bed import FAST, GROUP, STAGE, Bed, Handler, fake_clock, until
 
 IDS = [f"item-{number}" for number in range(60)]
@@ -46,6 +47,22 @@ async def test_a_campaign_whose_calls_hang_leaves_the_others_their_own_bound(bed
         await until(lambda: handler.in_flight == 8)
         await polled(bed)
         assert (handler.most_in_flight, gate.is_set()) == (8, False)
+
+
+async def test_topics_of_campaigns_that_are_not_ours_take_nothing_from_ours(bed: Bed) -> None:
+    """Two systems with a database each may share a Kafka, and topics may be left behind: their records are not even read."""
+    handler = Handler()
+    stranger = f"actlabel.items.{'f' * 12}"
+    await bed.stream.create_topics({stranger: TopicSettings(partitions=3)})
+    for number in range(60):
+        await bed.stream.producer().send(stranger, key=f"x{number}".encode(), value=b"not even an item")
+    ours = await bed.campaign("ours")
+    await bed.send(ours, IDS)
+    async with bed.running(handler, limits=replace(FAST, window_items=20)):
+        await until(lambda: bed.at_rest(ours))
+        await polled(bed)
+        assert {p.topic for p, offset in bed.stream.group(GROUP).committed.items() if offset} == {topics.topic(topics.ITEMS, ours.uid)}
+    assert Counter(bed.out(ours)) == Counter(IDS)
 
 
 async def test_a_partition_whose_head_hangs_leaves_the_window_to_the_others(bed: Bed) -> None:

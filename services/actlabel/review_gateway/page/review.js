@@ -135,13 +135,13 @@ function openSkip() {
     button.addEventListener("click", () => { dialog.close(); act(); });
     return button;
   }));
-  dialog.showModal();
+  openDialog(dialog);
 }
 
 function openFlag() {
   if (!desk.current && desk.at < 0) return;
   byId("flag-comment").value = "";
-  byId("flag-dialog").showModal();
+  openDialog(byId("flag-dialog"));
 }
 
 async function flag() {
@@ -154,12 +154,18 @@ async function flag() {
   }
 }
 
+// A closed dialog gives the focus back to what had it, at once: were that its button, the next Enter would open it again.
+function openDialog(dialog) {
+  document.activeElement?.blur();
+  dialog.showModal();
+}
+
 function openSettings() {
   byId("preset").replaceChildren(...settings.presets.map(([name, text]) => make("option", { value: name, selected: name === mine.preset }, text)));
   byId("at-once").checked = mine.atOnce;
   byId("overrides").value = mine.overrides;
   byId("overrides-problem").textContent = "";
-  byId("settings-dialog").showModal();
+  openDialog(byId("settings-dialog"));
 }
 
 function saveSettings(event) {
@@ -244,7 +250,7 @@ const DO = {
   "review:zoom-out": () => screen.zoomBy(1 / 1.5),
   "review:zoom-reset": () => screen.zoomReset(),
   "review:skipped": takeSkipped,
-  "review:help": () => { screen.drawHelp(mine.keymap, ACTIONS); byId("help-dialog").showModal(); byId("help-title").focus(); },
+  "review:help": () => { screen.drawHelp(mine.keymap, ACTIONS); openDialog(byId("help-dialog")); byId("help-title").focus(); },
 };
 
 // --- keys ---

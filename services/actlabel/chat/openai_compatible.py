@@ -1,13 +1,15 @@
-"""The client of OpenAI-compatible chat completions, on aiohttp. Its retries are the only ones."""
+"""The client of OpenAI-compatible chat completions. Its retries are the only ones."""
 
 import asyncio
 import random
+import ssl
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-
 from actlabel.chat import wire
+from actlabel.chat.http_client import HttpClient, Target
+from actlabel.chat.http_connection import BrokenExchange, Reply, TooLarge, decoded
 from actlabel.chat.keys import Keys
 from actlabel.chat.meters import Meters
 from actlabel.chat.port import ChatAnswer, ChatRequest, EndpointRefused
@@ -19,6 +21,12 @@ from actlabel.runtime.log import get_log
 _LARGEST_BODY_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 15.0
 _KEEP_CONNECTION_S = 60.0
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"actlabel/{version('actlabel')}",
+}
 _MENDABLE = frozenset({401, 402, 403, 404, 405, 410})
 _OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _log = get_log(__name__)
@@ -29,11 +37,20 @@ class _Lane:
 
     def __init__(self, request: ChatRequest) -> None:
         model = request.model
-        self.url = model.endpoint.rstrip("/") + "/chat/completions"
-        self.timeout = aiohttp.ClientTimeout(total=model.timeout_s, sock_connect=min(_CONNECT_TIMEOUT_S, model.timeout_s))
+        try:
+            self.target = Target(model.endpoint.rstrip("/") + "/chat/completions")
+        except ValueError as error:
+            raise EndpointRefused(f"{model.endpoint}: {error}; mend endpoint in the campaign file") from error
         self.places = asyncio.Semaphore(model.calls_in_flight)
         self.meters = Meters(request.stage, model.model)
         self.dialect = wire.Dialect()
+        self._head: tuple[str | None, bytes] = (None, self.target.head(_HEADERS))
+
+    def head(self, key: str | None) -> bytes:
+        """Write the head of a request with this key; it is the same until the key changes."""
+        if self._head[0] != key:
+            self._head = (key, self.target.head({**_HEADERS, "Authorization": f"Bearer {key}"}))
+        return self._head[1]
 
 
 class OpenAiCompatibleClient:
@@ -47,21 +64,17 @@ class OpenAiCompatibleClient:
         self._on_the_wire = asyncio.Semaphore(calls_in_flight)
         self._lanes: dict[tuple[str, str, str, str, int, float], _Lane] = {}
         self._quiet_until: dict[str, float] = {}  # endpoint → moment before which it asked to be left alone
-        self._session: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
         """Open the pool of connections; nothing connects yet."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_CONNECTION_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"},
-        )
+        self._http = HttpClient(keep_s=_KEEP_CONNECTION_S, largest_body_bytes=_LARGEST_BODY_BYTES)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close every connection."""
-        assert self._session is not None
-        await self._session.close()
+        assert self._http is not None
+        self._http.close()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """See ``port.ChatClient``."""
@@ -103,37 +116,37 @@ class OpenAiCompatibleClient:
             await self._clock.sleep(backoff_s(attempt, chance=self._chance))
 
     async def _attempt(self, request: ChatRequest, lane: _Lane) -> ChatAnswer:
-        key = self._keys.key(request.model)
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        head = lane.head(self._keys.key(request.model))
         async with self._on_the_wire:
             start = self._clock.monotonic()
             try:
-                answer = await self._post(request, lane, headers)
-            except (ActlabelError, aiohttp.ClientError, OSError) as error:
+                answer = await self._post(request, lane, head)
+            except (ActlabelError, BrokenExchange, OSError) as error:
                 problem = _translated(error, request)
                 lane.meters.failed(problem.status if isinstance(problem, TryAgain) else "refused")
                 raise problem from error
             lane.meters.answered(answer, self._clock.monotonic() - start)
         return answer
 
-    async def _post(self, request: ChatRequest, lane: _Lane, headers: dict[str, str]) -> ChatAnswer:
-        assert self._session is not None, "open the client first"
+    async def _post(self, request: ChatRequest, lane: _Lane, head: bytes) -> ChatAnswer:
+        assert self._http is not None, "open the client first"
         spoken = lane.dialect
         body = wire.encode(request, spoken)
-        async with self._session.post(lane.url, data=body, headers=headers, timeout=lane.timeout, allow_redirects=False) as response:
-            content = await _read(response)
-        if response.status == 400 and (asked_for := wire.other_dialect(spoken, content)) is not None:
+        timeout_s = request.model.timeout_s
+        reply = await self._http.post(lane.target, head, body, timeout_s=timeout_s, connect_timeout_s=_CONNECT_TIMEOUT_S)
+        content = decoded(reply, largest_body_bytes=_LARGEST_BODY_BYTES)
+        if reply.status == 200 and not _is_web_page(reply):
+            return wire.decode(content, request)
+        if reply.status == 400 and (asked_for := wire.other_dialect(spoken, content)) is not None:
             lane.dialect = asked_for
             raise TryAgain("another dialect is spoken here", status="dialect")
-        if response.status != 200:
-            raise self._problem(request, response, content)
-        if response.content_type in {"text/html", "application/xhtml+xml"}:
-            raise TryAgain("answers with a web page", status="html")
-        return wire.decode(content, request)
+        if reply.status != 200:
+            raise self._problem(request, reply, content)
+        raise TryAgain("answers with a web page", status="html")
 
-    def _problem(self, request: ChatRequest, response: aiohttp.ClientResponse, content: bytes) -> ActlabelError:
+    def _problem(self, request: ChatRequest, reply: Reply, content: bytes) -> ActlabelError:
         """Turn a status into what to do next."""
-        status, endpoint = response.status, request.model.endpoint
+        status, endpoint = reply.status, request.model.endpoint
         said = self._without_key(wire.error_message(content), request)
         if 300 <= status < 400:
             return EndpointRefused(f"{endpoint}: redirects (status {status}); write the final address into endpoint in the campaign file")
@@ -141,7 +154,7 @@ class OpenAiCompatibleClient:
             self._keys.forget(request.model)
             return EndpointRefused(f"{endpoint}: status {status}: {said}")
         if status in RETRIED_STATUSES:
-            pause = retry_after_s(response.headers.get("Retry-After"), now=self._clock.now())
+            pause = retry_after_s(reply.header("retry-after"), now=self._clock.now())
             return TryAgain(f"status {status}: {said}", status=str(status), retry_after_s=pause)
         if 400 <= status < 500:
             return DeadLetter("request-refused", f"{endpoint}: status {status}: {said}")
@@ -153,29 +166,20 @@ class OpenAiCompatibleClient:
 
 
 def _translated(error: Exception, request: ChatRequest) -> ActlabelError:
-    """Turn what aiohttp raises into what to do next."""
+    """Turn what the HTTP client raises into what to do next."""
     match error:
         case ActlabelError():
             return error
-        case aiohttp.InvalidURL():
-            return EndpointRefused(f"{request.model.endpoint}: is no address; mend endpoint in the campaign file")
-        case aiohttp.ClientConnectorCertificateError():
-            return EndpointRefused(f"{request.model.endpoint}: its certificate cannot be trusted")
+        case ssl.SSLCertVerificationError():
+            return EndpointRefused(f"{request.model.endpoint}: its certificate cannot be trusted ({error.verify_message})")
         case TimeoutError():
             return TryAgain(f"no answer within {request.model.timeout_s:g} s", status="timeout")
+        case TooLarge():
+            return TryAgain(str(error), status="too-large")
+        case BrokenExchange():
+            return TryAgain(str(error), status="broken")
     return TryAgain(f"the connection broke ({type(error).__name__})", status="broken")
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read a body up to its bound: an endpoint may not fill the memory."""
-    length = response.content_length
-    if length is not None and length <= _LARGEST_BODY_BYTES and "Content-Encoding" not in response.headers:
-        return await response.read()  # the declared length is a bound; a compressed body has none
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size > _LARGEST_BODY_BYTES:
-            raise TryAgain(f"an answer of more than {_LARGEST_BODY_BYTES} bytes", status="too-large")
-    return b"".join(pieces)
+def _is_web_page(reply: Reply) -> bool:
+    return (reply.header("content-type") or "").partition(";")[0].strip().lower() in {"text/html", "application/xhtml+xml"}

@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=128)
     parser.add_argument("--latency-ms", type=float, default=200.0)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="actlabel-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="actlabel-engine-") as folder:
         uvloop.run(cpu(Path(folder), items=given.items, rounds=given.rounds, in_flight=given.in_flight, latency_ms=given.latency_ms))
 
 

@@ -1,4 +1,8 @@
-"""Many small requests of concurrent items as few large ones."""
+"""Many small requests of concurrent items as few large ones.
+
+A batch collects while the previous one runs, and no two begin closer together than a short pause: what is rare goes at once, what is
+frequent goes in handfuls, for a round trip costs more than what it carries (tests/bench/README.md).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,12 +13,14 @@ A = TypeVar("A")
 
 
 class Batches(Generic[Q, A]):
-    """Collects what comes in while the previous batch runs, so that batches grow with the load and nothing waits for a timer."""
+    """Answers requests in batches, in the order in which they came."""
 
-    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int) -> None:
-        """``work`` answers a batch in its order; what it raises, everyone in the batch gets."""
+    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.01) -> None:
+        """``work`` answers a batch in its order; what it raises, everyone in the batch gets. ``pause_s``: between two beginnings."""
         self._work = work
         self._largest = largest
+        self._pause_s = pause_s
+        self._begun_s = float("-inf")  # loop time
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -27,10 +33,16 @@ class Batches(Generic[Q, A]):
         return await future
 
     async def _drain(self) -> None:
-        await asyncio.sleep(0)  # everything of this turn of the loop comes along
         while self._waiting:
+            await self._pause()
             batch, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
             await self._run([entry for entry in batch if not entry[1].done()])
+
+    async def _pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        rest_s = self._begun_s + self._pause_s - loop.time() if len(self._waiting) < self._largest else 0.0
+        await asyncio.sleep(max(rest_s, 0.0))  # at least everything of this turn of the loop comes along
+        self._begun_s = loop.time()
 
     async def _run(self, batch: list[tuple[Q, "asyncio.Future[A]"]]) -> None:
         try:

@@ -153,6 +153,8 @@ class Stage:
             else:
                 self._pulse.works("poll")
                 self._take(records)
+                if 0 < len(records) < most:
+                    await asyncio.sleep(self._limits.poll_pause_s)
             self._pulse.polled()
 
     def _may_go_on(self) -> Sequence[Tracker]:

@@ -93,6 +93,10 @@ class Asker:
         except (EndpointRefused, SpendCapReached, UserError) as error:
             await self._pause(errand.campaign, error)
 
+    async def hand_over(self) -> None:
+        """Let the calls that go on here be waited for elsewhere. Raises ``RetryLater``."""
+        await self._results.hand_over()
+
     async def _pause(self, campaign: Campaign, error: ActlabelError) -> NoReturn:
         """Stop the campaign here rather than turn its items into dead letters; a trial just fails."""
         if is_trial(campaign):

@@ -1,9 +1,16 @@
 -- name: results
 SELECT result_id, payload FROM result WHERE result_id = ANY($1);
 
+-- name: look_up
+-- Results, and living claims of others: a payload or an owner. Both as of one moment, and a claim goes only after its result is there.
+SELECT result_id, payload, NULL AS owner FROM result WHERE result_id = ANY($1)
+UNION ALL
+SELECT result_id, NULL, owner FROM claim WHERE result_id = ANY($1) AND owner <> $2 AND expires_at >= $3;
+
 -- name: put_result
 -- The first write wins.
-INSERT INTO result (result_id, uid, stage, payload, cost_usd, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING;
+INSERT INTO result (result_id, uid, stage, payload, cost_usd, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING
+RETURNING result_id;
 
 -- name: lock_spend
 -- One owner at a time looks at the sums of a campaign and reserves.

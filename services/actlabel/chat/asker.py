@@ -103,6 +103,8 @@ class Asker:
             raise UserError(str(error)) from error
         if (campaign.uid, self.stage) not in await self._campaigns.pauses():
             await self._campaigns.pause(campaign.uid, self.stage, str(error))
+            if isinstance(error, SpendCapReached) and await present_cap(campaign, self._campaigns) > error.cap_usd:
+                await self._campaigns.lift(campaign.uid, self.stage, str(error))  # raised since the call was refused
             metrics.PAUSES.labels(self.stage, campaign.name).inc()
             _log.warning("a campaign is paused", stage=self.stage, campaign=campaign.name, reason=str(error))
         raise CampaignPaused(str(error)) from error

@@ -28,5 +28,15 @@ INSERT INTO spend (uid, owner, spent_usd, reserved_usd, expires_at) VALUES ($1, 
 ON CONFLICT (uid, owner) DO UPDATE
 SET spent_usd = excluded.spent_usd, reserved_usd = excluded.reserved_usd, expires_at = excluded.expires_at;
 
+-- name: lost_reservations
+-- Of owners that were not seen in time, and what they had written as spent.
+SELECT owner, reserved_usd, spent_usd FROM spend WHERE uid = $1 AND expires_at < $2 AND reserved_usd > 0 ORDER BY owner;
+
+-- name: settle_owner
+UPDATE spend SET spent_usd = spent_usd + $3, reserved_usd = 0 WHERE uid = $1 AND owner = $2;
+
+-- name: answers_cost
+SELECT COALESCE(SUM(cost_usd), 0) AS answers FROM result WHERE uid = $1;
+
 -- name: spent
 SELECT COALESCE(SUM(spent_usd), 0) AS spent, COALESCE(SUM(reserved_usd), 0) AS reserved FROM spend WHERE uid = $1;

@@ -20,7 +20,6 @@ class Money:
     spent_usd: float  # as written by the processes, every few seconds
     held_usd: float  # reserved by processes that live
     lost_usd: float  # reserved by processes that ended without settling
-    answers_usd: float  # what the stored answers cost
 
 
 async def read_money(database: Database, clock: Clock, uid: str) -> Money:
@@ -28,8 +27,12 @@ async def read_money(database: Database, clock: Clock, uid: str) -> Money:
     sql = load_statements("actlabel.chat")
     sums = (await database.fetch(sql["spent"], uid))[0]
     lost = sum(row["reserved_usd"] for row in await database.fetch(sql["lost_reservations"], uid, clock.now()))
-    answers = (await database.fetch(sql["answers_cost"], uid))[0]["answers"]
-    return Money(spent_usd=sums["spent"], held_usd=max(sums["reserved"] - lost, 0.0), lost_usd=lost, answers_usd=answers)
+    return Money(spent_usd=sums["spent"], held_usd=max(sums["reserved"] - lost, 0.0), lost_usd=lost)
+
+
+async def cost_of_answers(database: Database, uid: str) -> float:
+    """Sum what the stored answers of a campaign cost, in dollars: at least so much was spent."""
+    return float((await database.fetch(load_statements("actlabel.chat")["answers_cost"], uid))[0]["answers"])
 
 
 async def settle(database: Database, clock: Clock, uid: str, *, spent_usd: float) -> float:

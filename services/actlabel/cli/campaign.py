@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from actlabel.chat.settlement import read_money
+from actlabel.chat.settlement import cost_of_answers, read_money
 from actlabel.chat.settlement import settle as settle_lost
 from actlabel.cli.running import run_with_host
 from actlabel.host.campaign_life import apply_campaign, delete_campaign
@@ -118,7 +118,7 @@ def settle(
         money = await read_money(host.database, host.clock, uid)
         typer.echo(f"{name}: ${money.spent_usd:.4f} are spent, ${money.held_usd:.4f} are held for calls in flight")
         typer.echo(f"{name}: ${money.lost_usd:.4f} are reserved by processes that ended without settling")
-        typer.echo(f"{name}: the answers stored cost ${money.answers_usd:.4f}")
+        typer.echo(f"{name}: the answers stored cost ${await cost_of_answers(host.database, uid):.4f}")
 
     run_with_host(work)
 

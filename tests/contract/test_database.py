@@ -76,6 +76,17 @@ async def test_what_only_postgres_needs_may_stand_in_a_statement(table: Database
     assert [row["id"] for row in rows] == ["a"]
 
 
+async def test_fetch_many_returns_what_every_row_returns_and_is_all_or_none(table: Database):
+    statement = "INSERT INTO t (id, n) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING id, n"
+    rows = await table.fetch_many(statement, [("new", 7), ("a", 8), ("newer", 9), ("new", 10)])
+    assert [tuple(row) for row in rows] == [("new", 7), ("newer", 9)]
+    with pytest.raises(Exception, match=r"(?i)null"):
+        await table.fetch_many(statement, [("newest", 1), ("bad", None)])
+    async with table.transaction() as session:
+        assert [row["id"] for row in await session.fetch_many(statement, [("last", 1)])] == ["last"]
+    assert await _ids(table) == ["a", "b", "c", "last", "new", "newer"]
+
+
 async def test_execute_many_is_all_or_none(table: Database):
     with pytest.raises(Exception, match=r"(?i)unique"):
         await table.execute_many("INSERT INTO t (id, n) VALUES ($1, $2)", [("x", 1), ("y", 2), ("a", 3)])

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from actlabel.core.errors import DeadLetter, UserError
+from actlabel.core.errors import DeadLetter, RetryLater, UserError
 from actlabel.runtime.settings import Settings
 from actlabel.stream.memory import MemoryStream
 from actlabel.stream.open import open_stream
 from actlabel.stream.partitioner import partition_of
-from actlabel.stream.port import MAX_RECORD_BYTES, Consumer, Partition, Record, Stream, TopicSettings
+from actlabel.stream.port import MAX_RECORD_BYTES, Consumer, Handover, Partition, Record, Stream, TopicSettings
 
 _PATIENCE_S = 60.0  # a hang fails the test; nothing here measures time
 _PARTITIONS = 4
@@ -111,9 +111,10 @@ class Bench:
         producer = self.stream.producer()
         await asyncio.gather(*(producer.send(self.topic, key=key, value=b"%d" % i) for i in range(each) for key in keys.values()))
 
-    async def join(self, owner: Owner | None = None) -> Member:
+    async def join(self, owner: Owner | None = None, *, handover: Handover | None = None) -> Member:
         owner = owner or Owner()
-        return Member(await self.stream.consumer(self.group, topic_prefix=self.prefix, rebalance=owner), owner)
+        consumer = await self.stream.consumer(self.group, topic_prefix=self.prefix, rebalance=owner, handover=handover)
+        return Member(consumer, owner)
 
     def partitions(self, topic: str = "", count: int = _PARTITIONS) -> list[Partition]:
         return [Partition(topic or self.topic, number) for number in range(count)]
@@ -240,6 +241,67 @@ async def test_what_a_member_keeps_stays_with_it(bench: Bench):
             await asyncio.gather(*(member.poll((), max_records=1) for member in members))
     for member in (first, second):
         assert member.owner.held & before[id(member)]
+
+
+async def test_a_handover_is_awaited_before_another_member_gets_what_was_revoked(bench: Bench):
+    await bench.create()
+    first, second = Owner(), Owner()
+
+    async def hand_over() -> None:
+        assert first.log[-1] == "revoked"
+        for _ in range(20):  # whoever did not wait would be assigned meanwhile
+            await asyncio.sleep(0.02)
+        assert second.log == []
+        first.log.append("handed over")
+
+    one = await bench.join(first, handover=hand_over)
+    await one.hold(_PARTITIONS)
+    joining = asyncio.create_task(bench.join(second))
+    async with asyncio.timeout(_PATIENCE_S):
+        while not joining.done() or not second.held:
+            await asyncio.gather(one.poll((), max_records=1), *([joining.result().poll((), max_records=1)] if joining.done() else []))
+    await asyncio.gather(one.hold(2), joining.result().hold(2))
+    assert first.log[:3] == ["assigned", "revoked", "handed over"]
+
+
+async def test_a_member_that_leaves_hands_over_first(bench: Bench):
+    await bench.create()
+    left: list[str] = []
+
+    async def hand_over() -> None:
+        await asyncio.sleep(0.05)
+        left.append("handed over")
+
+    member = await bench.join(handover=hand_over)
+    await member.hold(_PARTITIONS)
+    await bench.stream.close_consumer(member.consumer)
+    assert left == ["handed over"]
+
+
+async def test_a_handover_that_fails_or_does_not_end_stops_nobody(bench: Bench):
+    await bench.create()
+    begun: list[str] = []
+    never = asyncio.Event()
+
+    async def hang() -> None:
+        begun.append("hangs")
+        await never.wait()
+
+    async def fail() -> None:
+        begun.append("fails")
+        raise RetryLater
+
+    members = [await bench.join(handover=hang)]
+    await members[0].hold(_PARTITIONS)
+    joining = asyncio.create_task(bench.join(handover=fail))
+    async with asyncio.timeout(_PATIENCE_S):
+        while not joining.done():
+            await members[0].poll((), max_records=1)
+    await asyncio.gather(members[0].hold(2), joining.result().hold(2))
+    await bench.stream.close_consumer(joining.result().consumer)
+    await members[0].hold(_PARTITIONS)
+    assert {"hangs", "fails"} <= set(begun)
+    never.set()
 
 
 async def test_nothing_is_lost_while_members_come_and_go(bench: Bench):

@@ -93,12 +93,18 @@ class Asker:
         except (EndpointRefused, SpendCapReached, UserError) as error:
             await self._pause(errand.campaign, error)
 
+    async def hand_over(self) -> None:
+        """Let the calls that go on here be waited for elsewhere. Raises ``RetryLater``."""
+        await self._results.hand_over()
+
     async def _pause(self, campaign: Campaign, error: ActlabelError) -> NoReturn:
         """Stop the campaign here rather than turn its items into dead letters; a trial just fails."""
         if is_trial(campaign):
             raise UserError(str(error)) from error
         if (campaign.uid, self.stage) not in await self._campaigns.pauses():
             await self._campaigns.pause(campaign.uid, self.stage, str(error))
+            if isinstance(error, SpendCapReached) and await present_cap(campaign, self._campaigns) > error.cap_usd:
+                await self._campaigns.lift(campaign.uid, self.stage, str(error))  # raised since the call was refused
             metrics.PAUSES.labels(self.stage, campaign.name).inc()
             _log.warning("a campaign is paused", stage=self.stage, campaign=campaign.name, reason=str(error))
         raise CampaignPaused(str(error)) from error

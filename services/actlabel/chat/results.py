@@ -16,6 +16,7 @@ from itertools import count
 import orjson
 
 from actlabel.chat.batches import Batches
+from actlabel.chat.claims import Claims
 from actlabel.chat.retry import backoff_s
 from actlabel.chat.strategy import Question
 from actlabel.core.errors import RetryLater
@@ -26,6 +27,7 @@ from actlabel.runtime.database.port import Database, load_statements
 from actlabel.runtime.log import get_log
 
 _LARGEST_BATCH = 256
+_ASK_AGAIN_S = 0.2  # while another process makes the call
 _log = get_log(__name__)
 
 
@@ -43,6 +45,15 @@ class _Put:
     uid: str
     stage: str
     paid: Paid
+
+
+class Claimed:
+    """There is no answer yet, but another process makes the call."""
+
+
+CLAIMED = Claimed()
+_Found = bytes | None | Claimed
+_OUTCOMES = {type(None): "miss", Claimed: "claimed"}
 
 
 def canonical_request(question: Question, *, model: Model, strategy: str) -> bytes:
@@ -78,10 +89,12 @@ class Results:
         self._database = database
         self._clock = clock
         self._sql = load_statements("actlabel.chat")
-        self._lookups: Batches[str, bytes | None] = Batches(self._look_up, largest=_LARGEST_BATCH)
+        self._claims = Claims(database, clock)
+        self._lookups: Batches[str, _Found] = Batches(self._look_up, largest=_LARGEST_BATCH)
         self._puts: Batches[_Put, bytes] = Batches(self._put, largest=_LARGEST_BATCH)
         self._flights: dict[str, asyncio.Task[bytes]] = {}
         self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
+        self._waiting: set[str] = set()  # result ids that another process has claimed
 
     async def get_or_call(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
         """Return the stored payload of a result, after calling and storing when there is none.
@@ -99,12 +112,15 @@ class Results:
     def _landed(self, result_id: str, flight: "asyncio.Task[bytes]") -> None:
         self._flights.pop(result_id, None)
         self._paid.discard(result_id)
+        self._claims.ended(result_id)
         if not flight.cancelled():
             flight.exception()  # whoever waited got it; where nobody did, nobody needs it
 
     async def _fly(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
         stored = await self._lookups.submit(result_id)
-        metrics.RESULT_LOOKUPS.labels(stage, "miss" if stored is None else "hit").inc()
+        metrics.RESULT_LOOKUPS.labels(stage, _OUTCOMES.get(type(stored), "hit")).inc()
+        if isinstance(stored, Claimed):
+            stored = await self._wait_for_others(result_id)
         if stored is not None:
             return stored
         paid = await call()
@@ -121,24 +137,46 @@ class Results:
                 await self._clock.sleep(backoff_s(attempt, chance=chance))
         raise AssertionError("counting does not end")
 
-    async def _look_up(self, ids: Sequence[str]) -> Sequence[bytes | None]:
-        rows = await self._database.fetch(self._sql["results"], list(ids))
-        found = {row["result_id"]: bytes(row["payload"]) for row in rows}
+    async def _wait_for_others(self, result_id: str) -> bytes | None:
+        """Wait for the call of another process: its answer, or None when it ended without one or its claim expired."""
+        self._waiting.add(result_id)
+        try:
+            while True:
+                await self._clock.sleep(_ASK_AGAIN_S)
+                found = await self._lookups.submit(result_id)
+                if not isinstance(found, Claimed):
+                    return found
+        finally:
+            self._waiting.discard(result_id)
+
+    async def hand_over(self) -> None:
+        """Claim the calls that go on here, before others get the records that wait for them. Raises ``RetryLater``."""
+        await asyncio.sleep(0)  # tasks that were begun but did not run yet come along
+        await self._claims.make(self._flights.keys() - self._waiting)
+
+    async def _look_up(self, ids: Sequence[str]) -> "Sequence[_Found]":
+        rows = await self._database.fetch(self._sql["look_up"], list(ids), self._claims.owner, self._clock.now())
+        found: dict[str, _Found] = {}
+        for name, payload, _ in rows:
+            if payload is not None:
+                found[name] = bytes(payload)
+            else:
+                found.setdefault(name, CLAIMED)
         return [found.get(result_id) for result_id in ids]
 
     async def _put(self, puts: Sequence[_Put]) -> Sequence[bytes]:
-        """Insert in the order of ids, so that two processes never wait for each other in a circle; then read back."""
+        """Insert in the order of ids, so that two processes never wait for each other in a circle; read back what others had put first."""
         now = self._clock.now()
         ordered = sorted(puts, key=lambda put: put.result_id)
         rows = [(put.result_id, put.uid, put.stage, put.paid.payload, put.paid.cost_usd, now) for put in ordered]
-        async with self._database.transaction() as session:
-            await session.execute_many(self._sql["put_result"], rows)
-            stored = await session.fetch(self._sql["results"], [put.result_id for put in ordered])
-        payloads = {row["result_id"]: bytes(row["payload"]) for row in stored}
-        return [payloads[put.result_id] for put in puts]
+        first = {row["result_id"] for row in await self._database.fetch_many(self._sql["put_result"], rows)}
+        late = [put.result_id for put in ordered if put.result_id not in first]
+        others = await self._database.fetch(self._sql["results"], late) if late else ()
+        stored = {row["result_id"]: bytes(row["payload"]) for row in others}
+        return [stored.get(put.result_id, put.paid.payload) for put in puts]
 
     async def close(self, *, grace_s: float = 5.0) -> None:
-        """Store the answers that are here, within ``grace_s``; then abandon what is still being asked."""
+        """Store the answers that are here, within ``grace_s``; then abandon what is still being asked, and its claims."""
         if storing := [self._flights[result_id] for result_id in self._paid]:
             await asyncio.wait(storing, timeout=grace_s)
         flights = list(self._flights.values())
@@ -147,3 +185,4 @@ class Results:
         await asyncio.gather(*flights, return_exceptions=True)
         await self._lookups.close()
         await self._puts.close()
+        await self._claims.close()

@@ -2,7 +2,8 @@
 
 Before a call the most that it can cost is held back from a lease, and a lease is reserved in the database before it is used, in a
 transaction that looks at everybody's sums. One lease serves many calls. What a process that was killed had reserved stays reserved, for
-nobody can know whether it was spent; others only stop waiting for it. A person who raises ``spend_cap_usd`` goes on.
+nobody can know whether it was spent; others only stop waiting for it. A person who raises ``spend_cap_usd`` goes on, and one who knows
+what was really spent can say so (``settlement.py``).
 
 The most that a call can cost counts a token per byte of text, `TOKENS_PER_IMAGE` per image and ``max_output_tokens``, or the dearest
 call seen so far where that was more. Requests that broke without an answer count as free: nobody reports their usage.
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from actlabel.chat.port import ChatRequest, TokenUsage
 from actlabel.chat.trial import is_trial
 from actlabel.chat.wire import cost_usd
-from actlabel.core.errors import ActlabelError, RetryLater
+from actlabel.core.errors import ActlabelError, CampaignPaused, RetryLater
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, load_statements
@@ -27,13 +28,20 @@ TOKENS_PER_IMAGE = 4096
 _CALLS_PER_LEASE = 200
 _SETTLE_INTERVAL_S = 5.0
 _LEASE_S = 60.0
+_PATIENCE_S = 5.0
 _ROUNDING_USD = 1e-12
+_HELD = "the rest of the spend cap is held for calls in flight"
 _log = get_log(__name__)
 Cap = Callable[[], Awaitable[float]]
 
 
 class SpendCapReached(ActlabelError):
     """The campaign may not spend more on models."""
+
+    def __init__(self, message: str, *, cap_usd: float) -> None:
+        """``cap_usd``: the cap that was reached; a later version of the campaign may have another."""
+        super().__init__(message)
+        self.cap_usd = cap_usd
 
 
 async def present_cap(campaign: Campaign, campaigns: Campaigns) -> float:
@@ -84,11 +92,12 @@ class Hold:
 class Purse:
     """One per process and stage."""
 
-    def __init__(self, *, database: Database, clock: Clock, stage: str) -> None:
-        """``stage``: part of the owner's name in the table."""
+    def __init__(self, *, database: Database, clock: Clock, stage: str, patience_s: float = _PATIENCE_S) -> None:
+        """``stage``: part of the owner's name in the table. ``patience_s``: how long a call waits for money that its process holds."""
         self._database = database
         self._clock = clock
         self._owner = f"{stage}-{secrets.token_hex(8)}"
+        self._patience_s = patience_s
         self._sql = load_statements("actlabel.chat")
         self._accounts: dict[str, _Account] = {}
 
@@ -97,7 +106,8 @@ class Purse:
         """Hold money back while the block asks the model; the block sets ``cost_usd``. A model without a price needs none.
 
         ``cap``: the present cap of the campaign in dollars, asked at every reservation.
-        Raises ``SpendCapReached`` when the cap leaves no room, ``RetryLater`` while others hold the rest of it.
+        Raises ``SpendCapReached`` when the cap leaves no room, ``CampaignPaused`` while calls in flight hold the rest of it (a stage then
+        lets the record wait without a place and asks again soon), ``RetryLater`` when the database is out of reach.
         """
         account = self._accounts.setdefault(request.uid, _Account(uid=request.uid))
         bound = most_usd(request)
@@ -116,6 +126,7 @@ class Purse:
             _give_back(account, hold)
 
     async def _take(self, account: _Account, amount_usd: float, cap: Cap) -> None:
+        until_s = self._clock.monotonic() + self._patience_s
         async with account.turn:
             while account.free_usd() + _ROUNDING_USD < amount_usd:
                 account.returned.clear()
@@ -123,7 +134,7 @@ class Purse:
                 if refusal is not None and account.held_usd <= _ROUNDING_USD:
                     raise refusal
                 if refusal is not None:
-                    await account.returned.wait()
+                    await _returned(account, until_s - self._clock.monotonic())
             account.held_usd += amount_usd
 
     async def _reserve(self, account: _Account, least_usd: float, cap: float) -> ActlabelError | None:
@@ -177,6 +188,15 @@ class Purse:
             _log.warning("the money spent could not be written; what was reserved stays reserved", error=str(error))
 
 
+async def _returned(account: _Account, most_s: float) -> None:
+    """Wait until a call of this process gives money back; raise ``CampaignPaused`` where that takes too long."""
+    try:
+        async with asyncio.timeout(max(most_s, 0.0)):
+            await account.returned.wait()
+    except TimeoutError as error:
+        raise CampaignPaused(_HELD) from error
+
+
 def _give_back(account: _Account, hold: Hold) -> None:
     account.held_usd = max(account.held_usd - hold.amount_usd, 0.0)
     if hold.cost_usd is not None:
@@ -190,10 +210,11 @@ def _give_back(account: _Account, hold: Hold) -> None:
 
 def _refusal(cap: float, account: _Account, others: Row) -> ActlabelError:
     if others["reserved_by_living"] > _ROUNDING_USD:
-        return RetryLater("the rest of the spend cap is reserved by calls in flight")
+        return CampaignPaused(_HELD)
     lost = others["reserved"]
-    gone = f" and ${lost:.4f} were reserved by processes that ended without settling" if lost > _ROUNDING_USD else ""
+    gone = f" and ${lost:.4f} were reserved by processes that ended without settling (`campaign settle`)" if lost > _ROUNDING_USD else ""
     return SpendCapReached(
         f"spend cap of ${cap:g} reached: ${others['spent'] + account.spent_usd:.4f} are spent{gone}, and the next call may cost more "
-        "than the rest; raise spend_cap_usd and apply the campaign again"
+        "than the rest; raise spend_cap_usd and apply the campaign again",
+        cap_usd=cap,
     )

@@ -1,4 +1,4 @@
-"""``actlabel campaign``: apply, list, show, seal, resume, delete."""
+"""``actlabel campaign``: apply, list, show, seal, pause, resume, settle, delete."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from actlabel.chat.settlement import cost_of_answers, read_money
+from actlabel.chat.settlement import settle as settle_lost
 from actlabel.cli.running import run_with_host
 from actlabel.host.campaign_life import apply_campaign, delete_campaign
 from actlabel.host.host import Host
@@ -95,6 +97,28 @@ def resume(name: Name) -> None:
     async def work(host: Host) -> None:
         campaign = await host.campaigns.newest(name)
         await host.campaigns.resume(campaign.uid)
+
+    run_with_host(work)
+
+
+@commands.command()
+def settle(
+    name: Name,
+    spent_usd: Annotated[
+        float | None, typer.Option("--spent-usd", help="what those processes really spent, as the provider's bill says")
+    ] = None,
+) -> None:
+    """Show the money of a campaign; say what processes that were killed had spent, so that the rest of their reservations is free."""
+
+    async def work(host: Host) -> None:
+        uid = (await host.campaigns.newest(name)).uid
+        if spent_usd is not None:
+            freed = await settle_lost(host.database, host.clock, uid, spent_usd=spent_usd)
+            typer.echo(f"{name}: ${freed:.4f} are free again")
+        money = await read_money(host.database, host.clock, uid)
+        typer.echo(f"{name}: ${money.spent_usd:.4f} are spent, ${money.held_usd:.4f} are held for calls in flight")
+        typer.echo(f"{name}: ${money.lost_usd:.4f} are reserved by processes that ended without settling")
+        typer.echo(f"{name}: the answers stored cost ${await cost_of_answers(host.database, uid):.4f}")
 
     run_with_host(work)
 

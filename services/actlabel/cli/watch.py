@@ -109,4 +109,12 @@ def _lines(progress: CampaignProgress) -> list[str]:
         f"draws {progress.draws} · emitted {progress.emitted} of {progress.to_emit} · on merged {progress.merged_records} records",
         f"reviews {reviews} · budget {progress.budget if progress.budget is not None else 'not drawn yet'} · outbox {progress.outbox}",
     ]
+    if progress.money.spent_usd or progress.money.held_usd or progress.money.lost_usd:
+        lines.append(_money(progress))
     return [*lines, *(f"PAUSED at {stage}: {reason}" for stage, reason in progress.status.pauses.items())]
+
+
+def _money(progress: CampaignProgress) -> str:
+    money = progress.money
+    lost = f" · ${money.lost_usd:.4f} reserved by processes that ended without settling" if money.lost_usd else ""
+    return f"money ${money.spent_usd:.4f} spent of ${progress.cap_usd:g} · ${money.held_usd:.4f} held for calls in flight{lost}"

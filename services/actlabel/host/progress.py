@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from actlabel.chat.settlement import Money, read_money
 from actlabel.core import topics
 from actlabel.host.host import Host
 from actlabel.runtime.campaigns import CampaignStatus
@@ -43,6 +44,8 @@ class CampaignProgress:
     budget: int | None  # reviews allowed, once a draw has been made
     merged_records: int
     exact: bool  # the sampler waits for a seal
+    money: Money
+    cap_usd: float
 
     @property
     def dead(self) -> int:
@@ -89,6 +92,8 @@ async def read_progress(host: Host, uid: str) -> CampaignProgress:
         budget=budget[0]["budget"] if budget else None,
         merged_records=sum((await host.stream.end_offsets(topics.topic(topics.MERGED, uid))).values()),
         exact=campaign.file.sampler.mode == "exact",
+        money=await read_money(database, host.clock, uid),
+        cap_usd=campaign.file.spend_cap_usd,
     )
 
 

@@ -61,9 +61,10 @@ class Campaigns:
                 f"{file.name}: partitions: is {existing['partitions']} since the first apply and cannot become {file.partitions}; "
                 "delete the campaign to change it"
             )
-        await self._database.execute(self._sql["resume"], existing["uid"])
         newest = await self._newest(existing)
-        return newest if newest.file == file else await self._insert_version(existing, newest.version + 1, file)
+        applied = newest if newest.file == file else await self._insert_version(existing, newest.version + 1, file)
+        await self.resume(applied.uid)  # only now, so that who pauses can see afterwards whether its reason still holds
+        return applied
 
     async def _insert(self, file: CampaignFile) -> Campaign:
         uid = secrets.token_hex(6)
@@ -145,6 +146,10 @@ class Campaigns:
     async def resume(self, uid: str) -> None:
         """Lift every pause of a campaign."""
         await self._database.execute(self._sql["resume"], uid)
+
+    async def lift(self, uid: str, stage: str, reason: str) -> None:
+        """Lift one pause, if it is there for this very reason."""
+        await self._database.execute(self._sql["lift"], uid, stage, reason)
 
     async def pauses(self) -> Mapping[tuple[str, str], str]:
         """Return every pause: (uid, stage) → reason."""

@@ -39,6 +39,9 @@ INSERT INTO campaign_pause (uid, stage, reason, created_at) VALUES ($1, $2, $3, 
 -- name: resume
 DELETE FROM campaign_pause WHERE uid = $1;
 
+-- name: lift
+DELETE FROM campaign_pause WHERE uid = $1 AND stage = $2 AND reason = $3;
+
 -- name: seals
 SELECT batch, items FROM seal WHERE uid = $1 ORDER BY batch;
 

@@ -35,7 +35,11 @@ CHAT_SECONDS = Histogram(
 CHAT_TOKENS = Counter("actlabel_chat_tokens_total", "Tokens, by type (input, output).", ["stage", "model", "type"])
 CHAT_COST = Counter("actlabel_chat_cost_usd_total", "Money spent on model endpoints.", ["stage", "model"])
 CHAT_REPAIRS = Counter("actlabel_chat_repairs_total", "Answers that did not fit the schema and were asked for again.", ["stage", "model"])
-RESULT_LOOKUPS = Counter("actlabel_result_lookups_total", "Look-ups in the result store, by outcome (hit, miss).", ["stage", "outcome"])
+RESULT_LOOKUPS = Counter(
+    "actlabel_result_lookups_total",
+    "Look-ups in the result store, by outcome (hit, miss, claimed by another process).",
+    ["stage", "outcome"],
+)
 
 BUDGET = Gauge("actlabel_review_budget_items", "Reviews, by state (allowed, taken).", ["campaign", "state"])
 DRAWS = Counter("actlabel_draws_total", "Draws completed.", ["campaign"])

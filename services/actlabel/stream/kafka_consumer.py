@@ -20,9 +20,10 @@ from aiokafka.structs import TopicPartition
 
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
+from actlabel.stream.handover import handed_over
 from actlabel.stream.kafka_client import BATCH_BYTES, REQUEST_TIMEOUT_MS, named, translated_kafka_errors
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.port import Partition, Rebalance, Record
+from actlabel.stream.port import Handover, Partition, Rebalance, Record
 
 _HEARTBEAT_MS: Final = 1000
 _REBALANCE_TIMEOUT_MS: Final = 60_000  # aiokafka would take the session timeout
@@ -45,6 +46,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         *,
         topic_prefix: str,
         rebalance: Rebalance,
+        handover: Handover | None = None,
         topics: KafkaTopics,
         session_timeout_s: float,
         max_poll_interval_s: float = 300.0,
@@ -56,6 +58,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._group = group
         self._prefix = topic_prefix
         self._rebalance = rebalance
+        self._handover = handover
         self._topics = topics
         self._client = _group_client(servers, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
         self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
@@ -82,10 +85,11 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
 
     async def close(self) -> None:
-        """Leave the group at once. Commits nothing."""
+        """Hand over and leave the group. Commits nothing."""
         self._buffers.clear()
         if self._adopting is not None:
             self._adopting.cancel()
+        await handed_over(self._handover, group=self._group)
         try:
             await self._client.stop()
         except KafkaError as error:
@@ -116,7 +120,11 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             except Exception as error:  # noqa: BLE001 - poll raises it
                 self._failure = error
         self._tell_change()
-        return self._commit_last({p: offset for p, offset in last.items() if p in lost})
+        return self._let_go({p: offset for p, offset in last.items() if p in lost}, handover=self._handover if lost else None)
+
+    async def _let_go(self, last: Mapping[Partition, int], *, handover: Handover | None) -> None:
+        """Do what must be done before anybody else gets the partitions. aiokafka joins the group anew when this returns."""
+        await asyncio.gather(self._commit_last(last), handed_over(handover, group=self._group))
 
     async def _commit_last(self, offsets: Mapping[Partition, int]) -> None:
         """Nothing older may arrive after this commit, and nothing of ours after the rebalance: Kafka checks only the generation."""

@@ -13,7 +13,7 @@ from actlabel.stream.kafka_consumer import KafkaConsumer
 from actlabel.stream.kafka_producer import KafkaProducer
 from actlabel.stream.kafka_scan import scan_partition
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.port import Consumer, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Handover, Partition, Producer, Rebalance, Record, TopicSettings
 
 _CONNECT_TIMEOUT_S: Final = 8.0
 
@@ -121,13 +121,14 @@ class KafkaStream:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance) -> Consumer:
+    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
         """See ``port.Stream``."""
         consumer = KafkaConsumer(
             self._servers,
             group,
             topic_prefix=topic_prefix,
             rebalance=rebalance,
+            handover=handover,
             topics=self._topics,
             session_timeout_s=self._session_timeout_s,
         )

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
 
 from actlabel.core.errors import DeadLetter, UserError
+from actlabel.stream.handover import handed_over
 from actlabel.stream.memory_group import MemoryConsumer, MemoryFaults, MemoryGroup
 from actlabel.stream.partitioner import partition_of
-from actlabel.stream.port import Consumer, Headers, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
 from actlabel.stream.record_size import check_size
 
 _SCAN_RECORDS = 1000
@@ -77,19 +78,24 @@ class MemoryStream:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance) -> Consumer:
+    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
         """See ``port.Stream``."""
         self.faults.check("join")
         joined = self._groups[group]
-        member = MemoryConsumer(joined, topic_prefix=topic_prefix, rebalance=rebalance, read=self.read)
+        member = MemoryConsumer(joined, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self.read)
         joined.members.append(member)
+        for loser in joined.withdraw(self._counts()):
+            await handed_over(loser.handover, group=group)
         self.settle()
         return member
 
     async def close_consumer(self, consumer: Consumer) -> None:
         """See ``port.Stream``."""
-        for group in self._groups.values():
+        for name, group in self._groups.items():
+            leaving = [member for member in group.members if member is consumer]
             group.members = [member for member in group.members if member is not consumer]
+            for member in leaving:
+                await handed_over(member.handover, group=name)
         self.settle()
 
     async def close(self) -> None:
@@ -171,9 +177,11 @@ class MemoryStream:
 
     def settle(self) -> None:
         """Share the partitions of every group anew."""
-        counts = {name: settings.partitions for name, settings in self._settings.items()}
         for group in self._groups.values():
-            group.settle(counts)
+            group.settle(self._counts())
+
+    def _counts(self) -> Mapping[str, int]:
+        return {name: settings.partitions for name, settings in self._settings.items()}
 
 
 class MemoryProducer:

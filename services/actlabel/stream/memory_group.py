@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from actlabel.stream.partition_shares import share
-from actlabel.stream.port import Partition, Rebalance, Record
+from actlabel.stream.port import Handover, Partition, Rebalance, Record
 
 Read = Callable[[Partition, int, int], Sequence[Record]]
 """Partition, first offset, how many at most."""
@@ -13,7 +13,9 @@ Read = Callable[[Partition, int, int], Sequence[Record]]
 class MemoryConsumer:
     """See ``port.Consumer``."""
 
-    def __init__(self, group: "MemoryGroup", *, topic_prefix: str, rebalance: Rebalance, read: Read) -> None:
+    def __init__(
+        self, group: "MemoryGroup", *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None, read: Read
+    ) -> None:
         """Begin without partitions."""
         self._group = group
         self._read = read
@@ -23,6 +25,7 @@ class MemoryConsumer:
         self._turn = 0
         self.topic_prefix = topic_prefix
         self.rebalance = rebalance
+        self.handover = handover
         self.polls = 0  # how often it was asked, for tests
 
     def assignment(self) -> frozenset[Partition]:
@@ -144,14 +147,22 @@ class MemoryGroup:
                 if commit:
                     self.commit({p: offset for p, offset in last.items() if p in mine})
 
+    def withdraw(self, topics: Mapping[str, int]) -> Sequence[MemoryConsumer]:
+        """Take what members lose when the partitions of ``topics`` are shared anew; returns those who lost something."""
+        plan = self._plan(topics)
+        losers = [(member, lost) for member in self.members if (lost := member.assignment() - plan[member])]
+        for _, lost in losers:
+            self.revoke(lost)
+        return [member for member, _ in losers]
+
     def settle(self, topics: Mapping[str, int]) -> None:
         """Share the partitions of ``topics`` (name → partitions) anew; members keep what they can."""
-        partitions = [Partition(topic, number) for topic, count in topics.items() for number in range(count)]
-        held = {member: member.assignment() for member in self.members}
-        plan = share(partitions, prefixes={member: member.topic_prefix for member in self.members}, held=held)
-        for member, mine in held.items():
-            if lost := mine - plan[member]:
-                self.revoke(lost)
-        for member, theirs in plan.items():
-            if gained := theirs - held[member]:
+        self.withdraw(topics)
+        for member, theirs in self._plan(topics).items():
+            if gained := theirs - member.assignment():
                 member.take({partition: self.committed.setdefault(partition, 0) for partition in gained})
+
+    def _plan(self, topics: Mapping[str, int]) -> Mapping[MemoryConsumer, set[Partition]]:
+        partitions = [Partition(topic, number) for topic, count in topics.items() for number in range(count)]
+        prefixes = {member: member.topic_prefix for member in self.members}
+        return share(partitions, prefixes=prefixes, held={member: member.assignment() for member in self.members})

@@ -3,11 +3,13 @@
 Kafka's terms mean what they mean in Kafka. Everything here runs on one event loop; nothing is thread-safe.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+Handover = Callable[[], Awaitable[None]]
+"""What an owner of partitions does after they were revoked and before another member can get them; see ``Stream.consumer``."""
 
 MAX_RECORD_BYTES: Final = 8 * 2**20
 """The largest record that every backend takes: key, value and headers together."""
@@ -115,8 +117,12 @@ class Stream(Protocol):
     def producer(self) -> Producer:
         """The one producer of this process."""
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance) -> Consumer:
-        """Join a group. The consumer leaves it in ``close_consumer`` or when the stream closes."""
+    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+        """Join a group. The consumer leaves it in ``close_consumer`` or when the stream closes.
+
+        ``handover`` is awaited after ``rebalance.revoked`` and when the consumer leaves, before another member gets the partitions; the
+        group waits for it for at most two seconds, whatever it raises. It may be called for partitions that then come back.
+        """
 
     async def close_consumer(self, consumer: Consumer) -> None:
         """Leave the group, so that others take over at once. Commits nothing."""

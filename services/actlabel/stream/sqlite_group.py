@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
+from actlabel.stream.handover import handed_over
 from actlabel.stream.partition_shares import share
-from actlabel.stream.port import Partition, Rebalance, Record
+from actlabel.stream.port import Handover, Partition, Rebalance, Record
 from actlabel.stream.sqlite_log import Commit
 
 _Read = Callable[[Mapping[Partition, int], int], Awaitable[Sequence[Record]]]
@@ -17,11 +18,14 @@ _START: Final = 0
 class SqliteConsumer:
     """See ``port.Consumer``."""
 
-    def __init__(self, group: str, *, topic_prefix: str, rebalance: Rebalance, read: _Read, store: _Store) -> None:
+    def __init__(
+        self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None, read: _Read, store: _Store
+    ) -> None:
         """Begin without partitions."""
         self.group = group
         self.topic_prefix = topic_prefix
         self._rebalance = rebalance
+        self._handover = handover
         self._read = read
         self._store = store
         self._positions: dict[Partition, int] = {}
@@ -59,6 +63,10 @@ class SqliteConsumer:
         self._news.set()
         last = self._rebalance.revoked(partitions)
         return [Commit(group=self.group, partition=p, offset=offset) for p, offset in last.items() if p in partitions]
+
+    async def hand_over(self) -> None:
+        """Do what must be done after partitions were lost and before somebody else gets them."""
+        await handed_over(self._handover, group=self.group)
 
     async def poll(self, wanted: Collection[Partition], *, max_records: int, timeout_s: float) -> Sequence[Record]:
         """See ``port.Consumer``."""
@@ -118,7 +126,9 @@ class SqliteGroup:
             partitions = [Partition(topic, number) for topic, count in topics.items() for number in range(count)]
             held = {member: member.assignment() for member in self.members}
             plan = share(partitions, prefixes={member: member.topic_prefix for member in self.members}, held=held)
-            last = [commit for member, mine in held.items() if mine - plan[member] for commit in member.give(mine - plan[member])]
+            losers = [member for member, mine in held.items() if mine - plan[member]]
+            last = [commit for member in losers for commit in member.give(held[member] - plan[member])]
+            await asyncio.gather(*(member.hand_over() for member in losers))
             if last:
                 await self._store(last)
             for member, theirs in plan.items():

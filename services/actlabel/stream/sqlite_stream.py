@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from actlabel.core.errors import DeadLetter
-from actlabel.stream.port import Consumer, Headers, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
 from actlabel.stream.record_size import check_size
 from actlabel.stream.sqlite_group import SqliteConsumer, SqliteGroup
 from actlabel.stream.sqlite_log import Commit, LogReader, LogWriter, Send
@@ -127,10 +127,12 @@ class SqliteStream:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance) -> Consumer:
+    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
         """See ``port.Stream``. Only for a process with the role of running stages."""
         assert self._role is not None, "a process that joins groups opens its stream with runs_stages=True"
-        member = SqliteConsumer(group, topic_prefix=topic_prefix, rebalance=rebalance, read=self._read_records, store=self._store)
+        member = SqliteConsumer(
+            group, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self._read_records, store=self._store
+        )
         joined = self._groups.setdefault(group, SqliteGroup(group, committed=self.committed, store=self._store))
         joined.members.append(member)
         if self._watching is None:
@@ -148,7 +150,9 @@ class SqliteStream:
         """See ``port.Stream``."""
         for group in self._groups.values():
             if consumer in group.members:
+                leaving = [member for member in group.members if member is consumer]
                 group.members = [member for member in group.members if member is not consumer]
+                await asyncio.gather(*(member.hand_over() for member in leaving))
                 await group.settle(await self.topics(""))
 
     async def _watch(self) -> None:

@@ -17,7 +17,7 @@ from actlabel.stream.cancelling import cancel_all, wait_at_most
 from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.handling import Handle, Places
 from actlabel.stream.limits import Limits
-from actlabel.stream.port import Consumer, Record, Stream
+from actlabel.stream.port import Consumer, Handover, Record, Stream
 from actlabel.stream.pulse import Pulse
 from actlabel.stream.tracker import Tracker
 from actlabel.stream.window import Window
@@ -43,14 +43,16 @@ class Stage:
         limits: Limits,
         clock: Clock,
         places: Places | None = None,
+        handover: Handover | None = None,
     ) -> None:
         """``name``: the stage, which names its group; ``source_kind``: the kind of topic that it reads, of every campaign.
 
         ``places``: a campaign's own bound on handlers at work; where that of the process is larger, one campaign that hangs leaves
-        the others alone.
+        the others alone. ``handover``: see ``Stream.consumer``.
         """
         self._name = name
         self._stream = stream
+        self._handover = handover
         self._prefix = topics.prefix(source_kind)
         self._campaigns = campaigns
         self._dead_letters = dead_letters
@@ -121,7 +123,9 @@ class Stage:
     async def _join(self, stop: asyncio.Event) -> Consumer | None:
         while not stop.is_set():
             try:
-                consumer = await self._stream.consumer(topics.group(self._name), topic_prefix=self._prefix, rebalance=self._assignment)
+                consumer = await self._stream.consumer(
+                    topics.group(self._name), topic_prefix=self._prefix, rebalance=self._assignment, handover=self._handover
+                )
             except RetryLater as error:
                 self._pulse.outage("join", str(error))
                 await wait_at_most(stop, self._limits.learn_s)

@@ -182,6 +182,23 @@ async def test_spend_cap_pauses_before_it_is_crossed_and_goes_on_when_raised(ben
     assert (await annotate(item("one more"), campaign)).annotation.label == "cat"
 
 
+async def test_cap_raised_while_a_call_is_refused_leaves_no_pause(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The raised version is applied, and pauses lifted, between the refusal and the pause that follows from it."""
+    annotate, _ = bench.annotator(lambda _: GOOD)
+    campaign = await bench.campaigns.apply(file(spend_cap_usd=1.0))
+    pause = bench.campaigns.pause
+
+    async def late(uid: str, stage: str, reason: str) -> None:
+        await bench.campaigns.apply(file(spend_cap_usd=60.0))
+        await pause(uid, stage, reason)
+
+    monkeypatch.setattr(bench.campaigns, "pause", late)
+    with pytest.raises(CampaignPaused):
+        await annotate(item(), campaign)
+    assert not await bench.campaigns.pauses()
+    assert (await annotate(item(), campaign)).annotation.label == "cat"
+
+
 async def test_trial_pauses_nothing_and_stores_under_its_own_uid(bench: Bench) -> None:
     annotate, _ = bench.annotator([GOOD, EndpointRefused("no such model")])
     await annotate(item(), trial(file()))

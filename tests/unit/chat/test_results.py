@@ -38,19 +38,19 @@ class Watched:
     def __init__(self, inner: Database) -> None:
         self.inner = inner
         self.fetches = 0
-        self.transactions = 0
+        self.writes = 0
         self.failures = 0
 
     async def fetch(self, *parts: Any) -> Any:
         self.fetches += 1
         return await self.inner.fetch(*parts)
 
-    def transaction(self) -> Any:
-        self.transactions += 1
+    async def fetch_many(self, *parts: Any) -> Any:
+        self.writes += 1
         if self.failures:
             self.failures -= 1
             raise RetryLater("out of reach")
-        return self.inner.transaction()
+        return await self.inner.fetch_many(*parts)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ async def test_concurrent_items_share_their_database_work(database: Database) ->
     waiters = [results.get_or_call(f"r{number}", "c", "annotator", Calls(b"%d" % number)) for number in range(200)]
     assert await asyncio.gather(*waiters) == [b"%d" % number for number in range(200)]
     assert watched.fetches == 1
-    assert watched.transactions <= 2
+    assert watched.writes <= 2
 
 
 async def test_more_than_a_batch_at_once(results: Results) -> None:
@@ -147,7 +147,7 @@ async def test_paid_answer_survives_a_database_out_of_reach(database: Database) 
     results = Results(watched, FakeClock())  # type: ignore[arg-type]  # what Results uses of it
     assert await results.get_or_call("r1", "c", "annotator", calls) == b"answer"
     assert calls.made == 1
-    assert watched.transactions == 6
+    assert watched.writes == 6
 
 
 async def test_two_processes_with_overlapping_batches_do_not_block_each_other(database: Database) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from actlabel.chat.port import AnswerSchema, ChatRequest, Message, TextPart
+from actlabel.chat.settlement import read_money, settle
 from actlabel.chat.spend import Purse, SpendCapReached, most_usd, present_cap
 from actlabel.chat.trial import trial
-from actlabel.core.errors import RetryLater
+from actlabel.core.errors import CampaignPaused, RetryLater, UserError
 from actlabel.runtime.campaign_file import CampaignFile, Model
 from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import FakeClock
@@ -144,7 +145,7 @@ async def test_calls_in_flight_never_promise_more_than_the_cap(database: Databas
 async def test_what_another_process_holds_is_waited_for_and_not_the_end(database: Database) -> None:
     here, there = purse(database), purse(database)
     async with there.hold(request(), cap(1.0)) as hold:
-        with pytest.raises(RetryLater):
+        with pytest.raises(CampaignPaused):  # not RetryLater: it is no outage of ours
             await spend(here, 0.5, 1.0)
         hold.cost_usd = 0.0
     await there.settle()
@@ -156,7 +157,7 @@ async def test_lease_of_a_killed_process_counts_as_spent(database: Database) -> 
     killed, here = purse(database, clock), purse(database, clock)
     last_call = killed.hold(request(), cap(3.0))
     await last_call.__aenter__()  # and nothing more is heard of it
-    with pytest.raises(RetryLater):
+    with pytest.raises(CampaignPaused):
         await spend(here, 1.0, 3.0)
     clock.advance(61)
     with pytest.raises(SpendCapReached, match="ended without settling"):
@@ -170,7 +171,7 @@ async def test_process_that_lives_keeps_its_lease(database: Database) -> None:
         for _ in range(5):
             clock.advance(30)
             await there.settle()
-            with pytest.raises(RetryLater):
+            with pytest.raises(CampaignPaused):
                 await spend(here, 0.5, 1.0)
         hold.cost_usd = 0.5
 
@@ -212,6 +213,39 @@ async def test_answer_dearer_than_its_bound_makes_the_next_hold_larger(database:
         hold.cost_usd = 0.0
 
 
+async def test_waiting_for_the_money_of_ones_own_calls_ends_without_an_outage(database: Database) -> None:
+    """The record goes back to wait without a place, so that its deadline does not run; the call after it is served."""
+    mine = Purse(database=database, clock=FakeClock(), stage="annotator", patience_s=0.01)
+    async with mine.hold(request(), cap(1.0)) as hold:
+        with pytest.raises(CampaignPaused, match="held for calls in flight"):
+            await spend(mine, 0.1, 1.0)
+        hold.cost_usd = 0.0
+    await spend(mine, 0.1, 1.0)
+
+
+async def test_a_person_settles_what_killed_processes_had_reserved(database: Database) -> None:
+    clock = FakeClock()
+    killed, here = purse(database, clock), purse(database, clock)
+    await killed.hold(request(), cap(3.0)).__aenter__()
+    clock.advance(30)
+    async with here.hold(request(), cap(5.0)) as hold:
+        clock.advance(31)
+        money = await read_money(database, clock, "c")
+        assert (money.spent_usd, money.held_usd, money.lost_usd) == (0.0, 2.0, 3.0)
+        with pytest.raises(UserError, match=r"3\.1 is not between 0 and \$3\.0000"):
+            await settle(database, clock, "c", spent_usd=3.1)
+        assert await settle(database, clock, "c", spent_usd=0.5) == pytest.approx(2.5)
+        money = await read_money(database, clock, "c")
+        assert (money.spent_usd, money.held_usd, money.lost_usd) == (0.5, 2.0, 0.0)
+        hold.cost_usd = 1.0
+    with pytest.raises(UserError, match="nothing to settle"):
+        await settle(database, clock, "c", spent_usd=0.0)
+    for _ in range(3):
+        await spend(here, 1.0, 5.0)
+    with pytest.raises(SpendCapReached):
+        await spend(here, 1.0, 5.0)
+
+
 class Unreachable:
     """What a killed process sees of the database."""
 
@@ -250,7 +284,7 @@ async def test_money_spent_by_many_processes_stays_under_the_cap(database: Datab
                 await call(purses[number], number)
             except SpendCapReached:
                 return await purses[number].settle()
-            except RetryLater:
+            except (RetryLater, CampaignPaused):
                 clock.advance(10 * kills)  # so that the leases of the dead expire
                 await purses[number].settle()
 

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 import actlabel.demo
+from actlabel.chat.settlement import Money
 from actlabel.cli.demo import LiveScreen, PlainScreen, demo, open_screen, plain_line, results_table
 from actlabel.cli.watch import Rates
 from actlabel.core.errors import UserError
@@ -30,6 +31,7 @@ def progress(done, *, draws=0):
     return CampaignProgress(
         status=status, registered=100, stages=stages, draws=draws, drawn_batches=frozenset(), emitted=0, to_emit=0,
         reviews={"answered": 3, "waiting": 17}, outbox=0, budget=20, merged_records=0, exact=True,
+        money=Money(spent_usd=0.0, held_usd=0.0, lost_usd=0.0), cap_usd=10.0,
     )  # fmt: skip
 
 

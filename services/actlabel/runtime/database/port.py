@@ -27,6 +27,9 @@ class Session(Protocol):
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for every row of values, all or none."""
 
+    async def fetch_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Sequence[Row]:
+        """Run one statement for every row of values, all or none, and return the rows that all of them return (``RETURNING``)."""
+
 
 class Database(Session, Protocol):
     """A session of its own per call, and transactions."""

@@ -94,14 +94,19 @@ class SqliteDatabase:
         with translated_sqlite_errors(self._path):
             self._connection.executemany(_sqlite_text(statement), [_bind(row) for row in rows])
 
-    def _run_many_alone(self, statement: str, rows: list[Sequence[Any]]) -> None:
+    def _fetch_many(self, statement: str, rows: list[Sequence[Any]]) -> list[Row]:
+        return [row for values in rows for row in self._run(statement, values)[0]]
+
+    def _alone(self, work: Callable[[], _T]) -> _T:
+        """Run ``work`` in a transaction of its own."""
         self._run("BEGIN IMMEDIATE", ())
         try:
-            self._run_many(statement, rows)
+            done = work()
             self._run("COMMIT", ())
         except BaseException:
             self._roll_back()
             raise
+        return done
 
     def _roll_back(self) -> None:
         if self._connection is not None and self._connection.in_transaction:  # SQLite undoes some failures itself
@@ -121,7 +126,13 @@ class SqliteDatabase:
         """See ``port.Session``."""
         listed = list(rows)
         async with self._own_turn():
-            await self._call(lambda: self._run_many_alone(statement, listed))
+            await self._call(lambda: self._alone(lambda: self._run_many(statement, listed)))
+
+    async def fetch_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Sequence[Row]:
+        """See ``port.Session``."""
+        listed = list(rows)
+        async with self._own_turn():
+            return await self._call(lambda: self._alone(lambda: self._fetch_many(statement, listed)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -171,3 +182,7 @@ class _InTransaction:
     async def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         listed = list(rows)
         await self._database._call(lambda: self._database._run_many(statement, listed))  # noqa: SLF001 - same module
+
+    async def fetch_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> Sequence[Row]:
+        listed = list(rows)
+        return await self._database._call(lambda: self._database._fetch_many(statement, listed))  # noqa: SLF001 - same module

@@ -9,6 +9,13 @@ CREATE TABLE IF NOT EXISTS result (
 );
 CREATE INDEX IF NOT EXISTS result_campaign ON result (uid, stage);
 
+-- Calls that go on in a process that gave their partitions away. Whoever needs such an answer waits for it while the claim lives.
+CREATE TABLE IF NOT EXISTS claim (
+    result_id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,              -- one process and stage
+    expires_at DOUBLE PRECISION NOT NULL
+);
+
 -- Money of a campaign, a row per process and stage that ever asked a model that costs. Each row is written by its owner alone, with
 -- totals, so that writing twice changes nothing. What a campaign spent is the sum over its rows; SUM(spent_usd + reserved_usd) never
 -- exceeds its cap.

@@ -7,6 +7,7 @@ import grpc
 
 from actlabel.annotator.handle import AnnotateItem
 from actlabel.annotator.rpc import SERVICE, AnnotatorService
+from actlabel.chat.asker import Asker
 from actlabel.chat.open import open_asker
 from actlabel.contracts.v1.annotator_pb2_grpc import add_AnnotatorServicer_to_server
 from actlabel.contracts.v1.item_pb2 import Item
@@ -33,9 +34,10 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         annotate = AnnotateItem(asker)
         if serve_grpc:
             await _serve(host, annotate, stack)
-        stage = _stage(host, annotate)
+        stage = _stage(host, annotate, asker)
         host.health.add_liveness(topics.ANNOTATOR, stage.liveness)
         host.health.add_readiness(topics.ANNOTATOR, stage.readiness)
+        host.health.add_readiness(f"{topics.ANNOTATOR} model", asker.readiness)
         await stage.run(host.stop)
 
 
@@ -47,7 +49,7 @@ async def _serve(host: Host, annotate: AnnotateItem, stack: AsyncExitStack) -> N
     _log.info("gRPC is served", stage=topics.ANNOTATOR, port=await stack.enter_async_context(server))
 
 
-def _stage(host: Host, annotate: AnnotateItem) -> Stage:
+def _stage(host: Host, annotate: AnnotateItem, asker: Asker) -> Stage:
     dead_letters = DeadLetters(
         database=host.database,
         stream=host.stream,
@@ -64,7 +66,7 @@ def _stage(host: Host, annotate: AnnotateItem) -> Stage:
         dead_letters=dead_letters,
         limits=Limits.of(host.settings),
         clock=host.clock,
-        places=lambda campaign: campaign.file.annotator.calls_in_flight,
+        places=lambda campaign: asker.places(campaign, campaign.file.annotator),
     )
 
 

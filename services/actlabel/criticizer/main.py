@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import grpc
 
+from actlabel.chat.asker import Asker
 from actlabel.chat.open import open_asker
 from actlabel.contracts.v1.criticizer_pb2_grpc import add_CriticizerServicer_to_server
 from actlabel.contracts.v1.item_pb2 import Item
@@ -33,9 +34,10 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         criticize = CriticizeItem(asker)
         if serve_grpc:
             await _serve(host, criticize, stack)
-        stage = _stage(host, criticize)
+        stage = _stage(host, criticize, asker)
         host.health.add_liveness(topics.CRITICIZER, stage.liveness)
         host.health.add_readiness(topics.CRITICIZER, stage.readiness)
+        host.health.add_readiness(f"{topics.CRITICIZER} model", asker.readiness)
         await stage.run(host.stop)
 
 
@@ -47,7 +49,7 @@ async def _serve(host: Host, criticize: CriticizeItem, stack: AsyncExitStack) ->
     _log.info("gRPC is served", stage=topics.CRITICIZER, port=await stack.enter_async_context(server))
 
 
-def _stage(host: Host, criticize: CriticizeItem) -> Stage:
+def _stage(host: Host, criticize: CriticizeItem, asker: Asker) -> Stage:
     dead_letters = DeadLetters(
         database=host.database,
         stream=host.stream,
@@ -64,7 +66,7 @@ def _stage(host: Host, criticize: CriticizeItem) -> Stage:
         dead_letters=dead_letters,
         limits=Limits.of(host.settings),
         clock=host.clock,
-        places=lambda campaign: campaign.file.criticizer.calls_in_flight,
+        places=lambda campaign: asker.places(campaign, campaign.file.criticizer),
     )
 
 

@@ -1,9 +1,9 @@
 """Requests and tokens per minute, shared by all processes through a row in the database.
 
-What accrues is given out in slices: who has calls waiting takes, in one transaction, what they need and what it will need until the
-slice ends; what is left of it then is no longer used and goes back with the next request. So the database is asked about twice a second and not once per call. The row holds one
-number, the moment up to which everything that accrues is given out (a virtual schedule, as in the generic cell rate algorithm of
-ITU-T I.371). Nothing of a killed process has to be given back.
+What accrues is given out in slices: a process whose calls wait takes, in one transaction, what they need and what it expects to need
+until the slice ends. What is left of it then is used no longer, and goes back with the next request. So the database is asked a few times
+a second and not once per call. The row holds one number, the moment up to which everything that accrues is given out (a virtual
+schedule, as in the generic cell rate algorithm of ITU-T I.371). Nothing of a killed process has to be given back.
 
 Over any 60 s, all processes together send at most ``limit + limit * (BURST_S + SLICE_S) / 60 + 1`` requests; for tokens the last term
 is one call's, and what estimates of the calls in flight were short of.

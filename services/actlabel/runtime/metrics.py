@@ -38,7 +38,7 @@ CHAT_REPAIRS = Counter("actlabel_chat_repairs_total", "Answers that did not fit 
 CHAT_BOUND = Gauge("actlabel_chat_bound_requests", "Requests that an endpoint is found to bear at once.", ["stage", "model", "endpoint"])
 CHAT_BREAKER = Gauge(
     "actlabel_chat_breaker_state",
-    "0: requests pass, 1: one is asking whether the endpoint is back, 2: none pass.",
+    "0: requests pass, 1: one asks whether the endpoint is back, 2: none pass.",
     ["stage", "model", "endpoint"],
 )
 CHAT_THROTTLED = Counter(

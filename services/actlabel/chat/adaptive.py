@@ -4,7 +4,7 @@ Two signals move the bound, and they are kept apart:
 
 * **Refusals** (429, 503, 529) and timeouts are orders. A first refusal takes a tenth, what is still refused of the same burst lowers
   the bound to what the endpoint holds; timeouts take half. Then the bound rests, the longer the dearer a refusal was (the
-  pause it asked for) and the oftener the same bound was refused, and goes up again by a tenth, a quarter, a half, then twice.
+  pause it asked for) and the oftener the same bound was refused, and goes up again by a tenth, a half, then twice.
 * **Latency** is compared between two bounds, never with a constant: a server that batches answers each request more slowly and all of them
   faster. Twice the requests at twice the latency is a queue, and a higher bound only makes it longer. So after a step up the
   bound returns where the step brought less than 30 % of what it could have brought, and from there a step down is tried; where that
@@ -26,13 +26,14 @@ class Policy:
 
     start: int = 64  # the first bound, where the ceiling allows it
     samples: int = 16  # a round has so many answers at least, and as many as the bound
-    rest_rounds: int = 10  # between two trials, times the patience
-    rest_pauses: float = 24.0  # the same in pauses that the last refusal asked for
+    rest_rounds: int = 4  # between two trials, times the patience
+    rest_pauses: float = 16.0  # the same in pauses that the last refusal asked for
     rest_most_s: float = 120.0
-    most_patience: int = 4  # it doubles with every refusal at about the same bound
+    most_patience: int = 2  # it doubles with every refusal at about the same bound
     elasticity: float = 0.7  # d log latency / d log requests above which a server only queues
-    climb: tuple[float, ...] = (1.1, 1.25, 1.5, 2.0)  # the first step after a rest, the second …
-    descend: float = 0.75
+    climb: tuple[float, ...] = (1.1, 1.5, 2.0)  # the first step after a rest, the second …
+    descend: float = 0.7
+    unrest: float = 1.6  # latency that changes by this factor at the same bound ends a rest: the endpoint has changed
     binding: float = 0.85  # of the bound must be in flight for a round to say anything about it
     timeouts_share: float = 0.1  # of answers; fewer are the fault of single questions
 
@@ -43,9 +44,15 @@ class _Round:
 
     begun_s: float
     answers: int = 0
-    latency_s: float = 0.0
-    work: float = 0.0
+    latency: float = 0.0  # seconds per unit of work
+    squares: float = 0.0
     most: int = 0  # requests in flight at once
+
+    def point(self, bound: float) -> "_Point":
+        """Sum up."""
+        mean = self.latency / self.answers
+        variance = max(self.squares / self.answers - mean * mean, 0.0)
+        return _Point(bound, mean, variance / (mean * mean * self.answers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,16 @@ class _Point:
     """What a round found."""
 
     bound: float
-    latency: float  # seconds per unit of work
+    latency: float  # the mean, seconds per unit of work
+    doubt: float  # the squared relative error of that mean
 
-    def queued_since(self, lower: "_Point") -> float:
-        """Return the elasticity of latency between a lower bound and this one: 0 is flat, 1 is a queue."""
-        return log(self.latency / lower.latency) / log(self.bound / lower.bound)
+    def queues(self, lower: "_Point", elasticity: float) -> bool | None:
+        """Say whether what a lower bound lacks only waits here; None where the noise allows no answer.
+
+        The elasticity of latency, d log latency / d log requests, is 0 where it is flat and 1 where there is only a longer queue.
+        """
+        beyond = log(self.latency / lower.latency) - elasticity * log(self.bound / lower.bound)
+        return None if beyond * beyond < self.doubt + lower.doubt else beyond > 0
 
 
 class AdaptiveBound:
@@ -74,7 +86,8 @@ class AdaptiveBound:
         self._heading: Literal["rest", "up", "down"] = "up"
         self._steps = len(policy.climb) - 1  # the beginning doubles
         self._next: Literal["up", "down"] = "up"
-        self._rested = 0
+        self._rested = 0  # rounds
+        self._level = 0.0  # their mean latency
         self._rest_until_s = now_s
         self._patience = 1
         self._fell_s = float("-inf")
@@ -109,18 +122,18 @@ class AdaptiveBound:
         if sent_s < found.begun_s:
             return  # it says something about an earlier bound
         found.answers += 1
-        found.latency_s += now_s - sent_s
-        found.work += work
+        latency = max(now_s - sent_s, 1e-9) / work
+        found.latency += latency
+        found.squares += latency * latency
         found.most = max(found.most, in_flight)
         if found.answers >= self._policy.samples and found.answers >= self._bound:
             self._round = _Round(now_s)
-            if found.work > 0 and found.latency_s > 0:
-                self._judge(found, now_s)
+            self._judge(found, now_s)
 
     def _judge(self, found: _Round, now_s: float) -> None:
         if found.most < self._policy.binding * self.bound:
             return  # nobody wanted more
-        point = _Point(self._bound, found.latency_s / found.work)
+        point = found.point(self._bound)
         match self._heading:
             case "up":
                 self._climbed(point, now_s)
@@ -132,10 +145,11 @@ class AdaptiveBound:
     def _climbed(self, point: _Point, now_s: float) -> None:
         start = self._from
         if start is not None and point.bound >= start.bound * 1.25:
-            if point.queued_since(start) > self._policy.elasticity:
+            queues = point.queues(start, self._policy.elasticity)
+            if queues:
                 self._set(start.bound, now_s)
                 return self._rest(now_s, "down")
-            start = None
+            start = start if queues is None else None
         if self._bound >= self._ceiling:
             return self._rest(now_s, "up")
         self._from = start or point
@@ -146,7 +160,7 @@ class AdaptiveBound:
     def _descended(self, point: _Point, now_s: float) -> None:
         start = self._from
         assert start is not None, "a descent begins at a point"
-        if start.queued_since(point) <= self._policy.elasticity:
+        if not start.queues(point, self._policy.elasticity):
             self._set(start.bound, now_s)
             return self._rest(now_s, "up")
         return self._descend(point, now_s)
@@ -159,10 +173,14 @@ class AdaptiveBound:
         return self._set(lower, now_s)
 
     def _rest_on(self, point: _Point, now_s: float) -> None:
+        change = point.latency / self._level if self._rested else 1.0
         self._rested += 1
-        if self._rested < self._policy.rest_rounds * self._patience or now_s < self._rest_until_s:
-            return None
-        if self._next == "down":
+        self._level = point.latency if self._rested == 1 else self._level + (point.latency - self._level) / self._rested
+        unrest = not 1 / self._policy.unrest < change < self._policy.unrest
+        rested = self._rested >= self._policy.rest_rounds * self._patience and now_s >= self._rest_until_s
+        if not rested and not unrest:
+            return
+        if change >= self._policy.unrest or (not unrest and self._next == "down"):
             return self._descend(point, now_s)
         self._heading, self._steps, self._from = "up", 0, None
         return self._climbed(point, now_s)

@@ -179,7 +179,7 @@ class AdaptiveBound:
         unrest = not 1 / self._policy.unrest < change < self._policy.unrest
         rested = self._rested >= self._policy.rest_rounds * self._patience and now_s >= self._rest_until_s
         if not rested and not unrest:
-            return
+            return None
         if change >= self._policy.unrest or (not unrest and self._next == "down"):
             return self._descend(point, now_s)
         self._heading, self._steps, self._from = "up", 0, None

@@ -2,9 +2,9 @@
 
     .venv/bin/python tests/bench/adaptive.py [seconds per phase] [latency in ms]
 
-Every setting meets the same schedule, one after the other, in one run, at a stand-in in a process of its own that either refuses what is
-above its limit (429 with Retry-After) or answers it slower, until requests time out. Answers are counted at the client. Two ratios: to the
-best fixed number over the whole schedule, and to an oracle that knows the best one of each phase.
+All settings run at the same time, each at a stand-in of its own with the same schedule, so that a busy machine is as busy for all of them.
+The stand-ins live in another process; they either refuse what is above their limit (429 with Retry-After) or answer it slower. Answers are
+counted at the client. Two ratios: to the best fixed number over the whole schedule, and to an oracle that knows the best one of each phase.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 
 import aiohttp
@@ -27,7 +28,7 @@ from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 
 _CEILING = 128
-_STATIC = (8, 16, 24, 32, 48, 64, 128)
+_STATIC = (8, 16, 24, 32, 48, 64, 96)
 _SCHEDULE = (16, 64, 32)
 _SCHEMA = AnswerSchema(name="annotation", properties={"label": {"type": "string"}})
 
@@ -42,8 +43,9 @@ class _Always:
 
 def _serve(pipe: Connection) -> None:
     async def serve() -> None:
-        async with Standin(_Always()) as server:
-            pipe.send(server.address)
+        async with AsyncExitStack() as stack:
+            servers = [await stack.enter_async_context(Standin(_Always())) for _ in range(len(_STATIC) + 1)]
+            pipe.send([server.address for server in servers])
             await asyncio.Event().wait()
 
     uvloop.run(serve())
@@ -59,7 +61,7 @@ async def _answers(address: str, faults: Mapping[str, object], *, adaptive: bool
             "strategy": "naive",
             "adaptive": adaptive,
             "calls_in_flight": calls_in_flight,
-            "timeout_s": 1.5,
+            "timeout_s": 10.0,
         }
     )
     async with OpenAiCompatibleClient(clock=SystemClock(), calls_in_flight=_CEILING) as client, aiohttp.ClientSession() as http:
@@ -86,33 +88,38 @@ async def _answers(address: str, faults: Mapping[str, object], *, adaptive: bool
     return counts
 
 
-async def _compare(address: str, name: str, faults: Mapping[str, object], phase_s: float) -> None:
-    static = {bound: await _answers(address, faults, adaptive=False, calls_in_flight=bound, phase_s=phase_s) for bound in _STATIC}
-    ours = await _answers(address, faults, adaptive=True, calls_in_flight=_CEILING, phase_s=phase_s)
-    best = max(static, key=lambda bound: sum(static[bound]))
-    oracle = [max(counts[phase] for counts in static.values()) for phase in range(len(_SCHEDULE))]
-    print(f"\n{name}: limit {' then '.join(map(str, _SCHEDULE))}, {phase_s:g} s each")
-    for bound, counts in static.items():
-        print(f"  fixed {bound:4}: {_line(counts)}")
-    print(f"  adaptive  : {_line(ours)}")
-    print(
-        f"  of the best fixed number ({best}): {sum(ours) / sum(static[best]):.2f}; of the best of each phase: {sum(ours) / sum(oracle):.2f}"
+async def _compare(addresses: Sequence[str], name: str, faults: Mapping[str, object], phase_s: float) -> None:
+    settings = [(False, bound) for bound in _STATIC] + [(True, _CEILING)]
+    *counts, ours = await asyncio.gather(
+        *(
+            _answers(address, faults, adaptive=adaptive, calls_in_flight=bound, phase_s=phase_s)
+            for address, (adaptive, bound) in zip(addresses, settings, strict=True)
+        )
     )
+    static = dict(zip(_STATIC, counts, strict=True))
+    best = max(static, key=lambda bound: sum(static[bound]))
+    oracle = [max(phase) for phase in zip(*counts, strict=True)]
+    print(f"\n{name}: limit {' then '.join(map(str, _SCHEDULE))}, {phase_s:g} s each")
+    for bound, answers in static.items():
+        print(f"  fixed {bound:4}: {_line(answers)}")
+    print(f"  adaptive  : {_line(ours)}")
+    of_best, of_oracle = sum(ours) / sum(static[best]), sum(ours) / sum(oracle)
+    print(f"  of the best fixed number ({best}): {of_best:.2f}; of the best of each phase: {of_oracle:.2f}", flush=True)
 
 
 def _line(counts: Sequence[int]) -> str:
     return f"{sum(counts):6} answers " + " ".join(f"{count:6}" for count in counts)
 
 
-async def _measure(address: str, phase_s: float, latency_ms: float) -> None:
+async def _measure(addresses: Sequence[str], phase_s: float, latency_ms: float) -> None:
     limit = list(_SCHEDULE)
     common = {"latency_ms": latency_ms, "latency_sigma": 0.3, "concurrency": [], "full_speed": []}
-    await _compare(address, "refuses, Retry-After 0.2 s", {**common, "concurrency": limit, "retry_after_s": 0.2}, phase_s)
-    await _compare(address, "refuses, Retry-After 1 s", {**common, "concurrency": limit, "retry_after_s": 1.0}, phase_s)
-    await _compare(address, "grows slow", {**common, "full_speed": limit}, phase_s)
+    await _compare(addresses, "refuses, Retry-After 0.2 s", {**common, "concurrency": limit, "retry_after_s": 0.2}, phase_s)
+    await _compare(addresses, "refuses, Retry-After 1 s", {**common, "concurrency": limit, "retry_after_s": 1.0}, phase_s)
+    await _compare(addresses, "grows slow", {**common, "full_speed": limit}, phase_s)
 
 
-def main(phase_s: float = 10.0, latency_ms: float = 200.0) -> None:
+def main(phase_s: float = 12.0, latency_ms: float = 400.0) -> None:
     """Start the stand-in, measure, stop it."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.Process(target=_serve, args=(there,), daemon=True)

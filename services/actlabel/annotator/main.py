@@ -37,6 +37,7 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         stage = _stage(host, annotate, asker)
         host.health.add_liveness(topics.ANNOTATOR, stage.liveness)
         host.health.add_readiness(topics.ANNOTATOR, stage.readiness)
+        host.health.add_readiness(f"{topics.ANNOTATOR} model", asker.readiness)
         await stage.run(host.stop)
 
 
@@ -65,7 +66,7 @@ def _stage(host: Host, annotate: AnnotateItem, asker: Asker) -> Stage:
         dead_letters=dead_letters,
         limits=Limits.of(host.settings),
         clock=host.clock,
-        places=lambda campaign: campaign.file.annotator.calls_in_flight,
+        places=lambda campaign: asker.places(campaign, campaign.file.annotator),
         handover=asker.hand_over,
     )
 

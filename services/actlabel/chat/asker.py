@@ -97,6 +97,14 @@ class Asker:
         """Let the calls that go on here be waited for elsewhere. Raises ``RetryLater``."""
         await self._results.hand_over()
 
+    def places(self, campaign: Campaign, model: Model) -> int:
+        """Return how many items of a campaign are worth handling at once: no more than its endpoints bear."""
+        return self._client.places(campaign.uid, self.stage, model)
+
+    def readiness(self) -> str | None:
+        """Say which models are out of reach, if any."""
+        return self._client.readiness()
+
     async def _pause(self, campaign: Campaign, error: ActlabelError) -> NoReturn:
         """Stop the campaign here rather than turn its items into dead letters; a trial just fails."""
         if is_trial(campaign):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from actlabel.chat.port import ChatAnswer, ChatRequest, TokenUsage
 from actlabel.chat.wire import cost_usd
+from actlabel.runtime.campaign_file import Model
 
 
 class FakeChat:
@@ -22,6 +23,14 @@ class FakeChat:
             raise text
         usage = TokenUsage(input_tokens=100, output_tokens=10)
         return ChatAnswer(text=text, finish_reason="stop", usage=usage, cost_usd=cost_usd(usage, request.model.price))
+
+    def places(self, uid: str, stage: str, model: Model) -> int:  # noqa: ARG002 - the port's
+        """See ``port.ChatClient``."""
+        return model.calls_in_flight
+
+    def readiness(self) -> str | None:
+        """See ``port.ChatClient``."""
+        return None
 
 
 def _next_of(script: Iterable[str | Exception]) -> Callable[[ChatRequest], str | Exception]:

@@ -7,6 +7,7 @@ for the same exchange (tests/bench/README.md), which at stream speed is most of 
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -43,7 +44,7 @@ class Target:
         port = "" if self.origin.port == _PORTS[parts.scheme] else f":{self.origin.port}"
         self._first_lines = f"POST {path} HTTP/1.1\r\nHost: {host}{port}\r\n"
 
-    def head(self, headers: dict[str, str]) -> bytes:
+    def head(self, headers: Mapping[str, str]) -> bytes:
         """Write everything of a request's head that is the same for every body. Raises ``ValueError`` for a line break in a header."""
         lines = [f"{name}: {value}" for name, value in headers.items()]
         if any("\r" in line or "\n" in line for line in lines):

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from actlabel.core.errors import UserError
-from actlabel.runtime.campaign_file import Model
+from actlabel.runtime.campaign_file import Endpoint
 from actlabel.runtime.clock import Clock
 
 _KEPT_S = 60.0
@@ -18,26 +18,26 @@ class Keys:
         self._clock = clock
         self._kept: dict[tuple[Path | None, str | None], tuple[float, str]] = {}
 
-    def key(self, model: Model) -> str | None:
-        """Return the key of a model's endpoint, None where it needs none. Raises ``UserError`` that names the field."""
-        if model.api_key_file is None and model.api_key_env is None:
+    def key(self, endpoint: Endpoint) -> str | None:
+        """Return the key of an endpoint, None where it needs none. Raises ``UserError`` that names the field."""
+        if endpoint.api_key_file is None and endpoint.api_key_env is None:
             return None
-        place = (model.api_key_file, model.api_key_env)
+        place = (endpoint.api_key_file, endpoint.api_key_env)
         kept = self._kept.get(place)
         if kept is None or self._clock.monotonic() - kept[0] > _KEPT_S:
-            kept = self._kept[place] = (self._clock.monotonic(), _read(model))
+            kept = self._kept[place] = (self._clock.monotonic(), _read(endpoint))
         return kept[1]
 
-    def forget(self, model: Model) -> None:
-        """Read the key of this model anew next time: the endpoint did not take it."""
-        self._kept.pop((model.api_key_file, model.api_key_env), None)
+    def forget(self, endpoint: Endpoint) -> None:
+        """Read the key of this endpoint anew next time: the endpoint did not take it."""
+        self._kept.pop((endpoint.api_key_file, endpoint.api_key_env), None)
 
 
-def _read(model: Model) -> str:
-    if model.api_key_file is not None:
-        return _checked(_from_file(model.api_key_file), f"api_key_file: {model.api_key_file}")
-    assert model.api_key_env is not None, "one of the two is given"
-    return _checked(os.environ.get(model.api_key_env, ""), f"api_key_env: the environment variable {model.api_key_env}")
+def _read(endpoint: Endpoint) -> str:
+    if endpoint.api_key_file is not None:
+        return _checked(_from_file(endpoint.api_key_file), f"api_key_file: {endpoint.api_key_file}")
+    assert endpoint.api_key_env is not None, "one of the two is given"
+    return _checked(os.environ.get(endpoint.api_key_env, ""), f"api_key_env: the environment variable {endpoint.api_key_env}")
 
 
 def _from_file(path: Path) -> str:

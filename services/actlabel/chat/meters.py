@@ -3,6 +3,8 @@
 from actlabel.chat.port import ChatAnswer
 from actlabel.runtime import metrics
 
+_BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
+
 
 class Meters:
     """Counts the requests to one model at one stage."""
@@ -27,3 +29,25 @@ class Meters:
     def failed(self, status: str) -> None:
         """Count a request that was not."""
         metrics.CHAT_REQUESTS.labels(*self._labels, status).inc()
+
+    def waited(self, cause: str, seconds: float) -> None:
+        """Count the time that a request waited for its turn."""
+        metrics.CHAT_THROTTLED.labels(*self._labels, cause).inc(seconds)
+
+
+class EndpointMeters:
+    """Shows the bound and the breaker of one endpoint, when they change."""
+
+    def __init__(self, stage: str, model: str, endpoint: str) -> None:
+        """Find the gauges."""
+        self._bound = metrics.CHAT_BOUND.labels(stage, model, endpoint)
+        self._breaker = metrics.CHAT_BREAKER.labels(stage, model, endpoint)
+        self._shown: tuple[int, str] = (0, "")
+
+    def show(self, bound: int, breaker: str) -> None:
+        """Set what differs from the last time."""
+        if self._shown == (bound, breaker):
+            return
+        self._shown = bound, breaker
+        self._bound.set(bound)
+        self._breaker.set(_BREAKER_STATES[breaker])

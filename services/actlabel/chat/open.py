@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from actlabel.chat.asker import Asker
 from actlabel.chat.openai_compatible import OpenAiCompatibleClient
+from actlabel.chat.quota import DatabaseLedger
 from actlabel.chat.results import Results
 from actlabel.chat.spend import Purse
 from actlabel.runtime.campaigns import Campaigns
@@ -26,10 +27,15 @@ async def open_asker(*, stage: str, settings: Settings, database: Database, camp
         purse = Purse(database=database, clock=clock, stage=stage)
         stack.push_async_callback(purse.close)
         stack.push_async_callback(_end, asyncio.create_task(purse.run()))
-        client = await stack.enter_async_context(OpenAiCompatibleClient(clock=clock, calls_in_flight=settings.calls_in_flight))
+        client = await stack.enter_async_context(_client(settings, database, clock))
         results = Results(database, clock)
         stack.push_async_callback(results.close)
         yield Asker(stage=stage, client=client, results=results, purse=purse, media=media, campaigns=campaigns, clock=clock)
+
+
+def _client(settings: Settings, database: Database, clock: Clock) -> OpenAiCompatibleClient:
+    ledger = DatabaseLedger(database, clock)
+    return OpenAiCompatibleClient(clock=clock, calls_in_flight=settings.calls_in_flight, ledger=ledger)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -1,20 +1,24 @@
 """The client of OpenAI-compatible chat completions. Its retries are the only ones."""
 
-import asyncio
 import random
 import ssl
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from actlabel.chat import wire
-from actlabel.chat.http_client import HttpClient, Target
+from actlabel.chat.adaptive import Outcome
+from actlabel.chat.directory import Directory
+from actlabel.chat.dispatch import Dispatcher, out_of_reach
+from actlabel.chat.endpoints import Endpoint, Place, Route
+from actlabel.chat.http_client import HttpClient
 from actlabel.chat.http_connection import BrokenExchange, Reply, TooLarge, decoded
 from actlabel.chat.keys import Keys
-from actlabel.chat.meters import Meters
 from actlabel.chat.port import ChatAnswer, ChatRequest, EndpointRefused
-from actlabel.chat.retry import RETRIED_STATUSES, TryAgain, backoff_s, retry_after_s
-from actlabel.core.errors import ActlabelError, DeadLetter, EndpointUnavailable
+from actlabel.chat.quota import Ledger, MemoryLedger
+from actlabel.chat.retry import RETRIED_STATUSES, TryAgain, backoff_s, nothing_left_s, retry_after_s
+from actlabel.core.errors import ActlabelError, DeadLetter, EndpointUnavailable, UserError
+from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
 
@@ -29,41 +33,33 @@ _HEADERS = {
 }
 _MENDABLE = frozenset({401, 402, 403, 404, 405, 410})
 _OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_OUTCOMES: Final[dict[str, Outcome]] = {
+    **dict.fromkeys(("429", "503", "529"), "refused"),
+    **dict.fromkeys(("timeout", "408", "504"), "timed-out"),
+}
+_ALIVE: Final = frozenset({"429", "dialect"})  # nothing is wrong with an endpoint that says so
 _log = get_log(__name__)
-
-
-class _Lane:
-    """What the requests of one campaign to one model share."""
-
-    def __init__(self, request: ChatRequest) -> None:
-        model = request.model
-        try:
-            self.target = Target(model.endpoint.rstrip("/") + "/chat/completions")
-        except ValueError as error:
-            raise EndpointRefused(f"{model.endpoint}: {error}; mend endpoint in the campaign file") from error
-        self.places = asyncio.Semaphore(model.calls_in_flight)
-        self.meters = Meters(request.stage, model.model)
-        self.dialect = wire.Dialect()
-        self._head: tuple[str | None, bytes] = (None, self.target.head(_HEADERS))
-
-    def head(self, key: str | None) -> bytes:
-        """Write the head of a request with this key; it is the same until the key changes."""
-        if self._head[0] != key:
-            self._head = (key, self.target.head({**_HEADERS, "Authorization": f"Bearer {key}"}))
-        return self._head[1]
 
 
 class OpenAiCompatibleClient:
     """See ``port.ChatClient``. Open it with ``async with``; one per process and stage."""
 
-    def __init__(self, *, clock: Clock, calls_in_flight: int, chance: random.Random | None = None) -> None:
-        """``calls_in_flight``: requests on the wire at any moment, over all campaigns; each campaign has its own bound too."""
+    def __init__(self, *, clock: Clock, calls_in_flight: int, chance: random.Random | None = None, ledger: Ledger | None = None) -> None:
+        """``calls_in_flight``: requests on the wire at any moment, over all campaigns; each campaign has its own bound too.
+
+        ``ledger``: where quotas per minute are shared with other processes; None: with nobody.
+        """
         self._clock = clock
         self._keys = Keys(clock)
         self._chance = chance or random.Random()  # noqa: S311 - jitter is no secret
-        self._on_the_wire = asyncio.Semaphore(calls_in_flight)
-        self._lanes: dict[tuple[str, str, str, str, int, float], _Lane] = {}
-        self._quiet_until: dict[str, float] = {}  # endpoint → moment before which it asked to be left alone
+        self._dispatcher = Dispatcher(clock=clock, chance=self._chance, most=calls_in_flight)
+        self._directory = Directory(
+            clock=clock,
+            chance=self._chance,
+            ledger=ledger or MemoryLedger(clock),
+            most=calls_in_flight,
+            refilled=self._dispatcher.serve,
+        )
         self._http: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -74,104 +70,138 @@ class OpenAiCompatibleClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close every connection."""
         assert self._http is not None
+        self._dispatcher.close()
+        await self._directory.close()
         self._http.close()
 
     async def complete(self, request: ChatRequest) -> ChatAnswer:
         """See ``port.ChatClient``."""
-        lane = self._lane(request)
-        async with lane.places:
-            for attempt in range(request.model.retries + 1):
-                await self._quiet(request.model.endpoint)
-                try:
-                    return await self._attempt(request, lane)
-                except TryAgain as failure:
-                    await self._failed(request, failure, attempt)
-        raise AssertionError("the last attempt raises")
+        lane = self._directory.lane(request.uid, request.stage, request.model)
+        tokens = lane.guess(request)
+        avoid: Route | None = None
+        attempt = 0
+        while True:
+            place = self._dispatcher.now_or_never(lane, tokens, avoid) or await self._dispatcher.turn(lane, tokens, avoid)
+            try:
+                return await self._attempt(request, place, tokens)
+            except EndpointRefused as refusal:
+                self._dispatcher.refuse(lane, place.route, refusal)
+            except TryAgain as failure:
+                await self._failed(request, place, failure, attempt)
+                attempt += 1
+            avoid = place.route
 
-    def _lane(self, request: ChatRequest) -> _Lane:
-        model = request.model
-        key = (request.uid, request.stage, model.endpoint, model.model, model.calls_in_flight, model.timeout_s)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(request)
-        return lane
+    def places(self, uid: str, stage: str, model: Model) -> int:
+        """See ``port.ChatClient``."""
+        return self._directory.lane(uid, stage, model).places()
 
-    async def _quiet(self, endpoint: str) -> None:
-        """Wait for the end of the pause that the endpoint asked for, on whichever request; spread those who waited."""
-        while (rest := self._quiet_until.get(endpoint, 0.0) - self._clock.monotonic()) > 0:
-            await self._clock.sleep(rest + self._chance.uniform(0.0, min(rest, 1.0)))
+    def readiness(self) -> str | None:
+        """Say which models are out of reach; None when every one can be asked."""
+        lanes, now_s = self._directory.lanes, self._clock.monotonic()
+        lost = {lane.model.model: out_of_reach(lane) for lane in lanes if lane.lost(now_s)}
+        if any(lane.in_flight for lane in lanes if lane.model.model not in lost):
+            return None  # it works for others
+        return "; ".join(f"{model}: {why}" for model, why in lost.items()) or None
 
-    async def _failed(self, request: ChatRequest, failure: TryAgain, attempt: int) -> None:
+    async def _failed(self, request: ChatRequest, place: Place, failure: TryAgain, attempt: int) -> None:
         """Wait before the next attempt, or raise when that was the last."""
-        endpoint = request.model.endpoint
-        if failure.retry_after_s:
-            until = self._clock.monotonic() + failure.retry_after_s
-            self._quiet_until[endpoint] = max(until, self._quiet_until.get(endpoint, 0.0))
+        url = place.route.endpoint.place.url
         if attempt >= request.model.retries:
             if failure.status == "html":
-                raise EndpointRefused(f"{endpoint}: {failure}; is it the base URL of an OpenAI-compatible API?") from failure
-            raise EndpointUnavailable(f"{endpoint}: {failure} ({attempt + 1} attempts)") from failure
+                refusal = EndpointRefused(f"{url}: {failure}; is it the base URL of an OpenAI-compatible API?")
+                self._dispatcher.refuse(place.lane, place.route, refusal)
+            raise EndpointUnavailable(f"{url}: {failure} ({attempt + 1} attempts)") from failure
         _log.debug("a model endpoint failed and is asked again", stage=request.stage, campaign=request.uid, status=failure.status)
-        if not failure.retry_after_s:
+        if not failure.retry_after_s and not self._dispatcher.elsewhere(place.lane, place.route):
             await self._clock.sleep(backoff_s(attempt, chance=self._chance))
 
-    async def _attempt(self, request: ChatRequest, lane: _Lane) -> ChatAnswer:
-        head = lane.head(self._keys.key(request.model))
-        async with self._on_the_wire:
-            start = self._clock.monotonic()
-            try:
-                answer = await self._post(request, lane, head)
-            except (ActlabelError, BrokenExchange, OSError) as error:
-                problem = _translated(error, request)
-                lane.meters.failed(problem.status if isinstance(problem, TryAgain) else "refused")
-                raise problem from error
-            lane.meters.answered(answer, self._clock.monotonic() - start)
+    async def _attempt(self, request: ChatRequest, place: Place, tokens: float) -> ChatAnswer:
+        """Ask once, and give the place back."""
+        lane = place.lane
+        sent_s = self._clock.monotonic()
+        try:
+            answer = await self._post(request, place)
+        except (ActlabelError, BrokenExchange, OSError) as error:
+            problem = _translated(error, request, place)
+            self._account(place, problem, sent_s)
+            raise problem from error
+        except BaseException:
+            self._dispatcher.ended(place, "other", sent_s=sent_s)
+            raise
+        lane.meters.answered(answer, self._clock.monotonic() - sent_s)
+        if place.route.lease is not None:
+            self._settle(request, place, tokens, answer)
+        self._dispatcher.ended(place, "answered", sent_s=sent_s, output_tokens=answer.usage.output_tokens)
         return answer
 
-    async def _post(self, request: ChatRequest, lane: _Lane, head: bytes) -> ChatAnswer:
+    def _account(self, place: Place, problem: ActlabelError, sent_s: float) -> None:
+        """Say what a failure means for the endpoint's bound and breaker."""
+        if not isinstance(problem, TryAgain):
+            place.lane.meters.failed("refused")
+            return self._dispatcher.ended(place, "other", sent_s=sent_s, alive=not isinstance(problem, UserError))
+        place.lane.meters.failed(problem.status)
+        pause_s = problem.retry_after_s or 0.0
+        broken = None if problem.status in _ALIVE or pause_s else str(problem)
+        return self._dispatcher.ended(
+            place, _OUTCOMES.get(problem.status, "other"), sent_s=sent_s, pause_s=pause_s, alive=broken is None, broken=broken
+        )
+
+    def _settle(self, request: ChatRequest, place: Place, tokens: float, answer: ChatAnswer) -> None:
+        assert place.route.lease is not None
+        used = answer.usage.input_tokens + answer.usage.output_tokens
+        place.route.lease.correct(estimated=tokens, used=used)
+        place.lane.learn(request, used)
+
+    async def _post(self, request: ChatRequest, place: Place) -> ChatAnswer:
         assert self._http is not None, "open the client first"
-        spoken = lane.dialect
-        body = wire.encode(request, spoken)
+        endpoint = place.route.endpoint
+        spoken = endpoint.dialect
+        head = endpoint.head(_HEADERS, self._keys.key(endpoint.place))
         timeout_s = request.model.timeout_s
-        reply = await self._http.post(lane.target, head, body, timeout_s=timeout_s, connect_timeout_s=_CONNECT_TIMEOUT_S)
+        reply = await self._http.post(
+            endpoint.target, head, wire.encode(request, spoken), timeout_s=timeout_s, connect_timeout_s=_CONNECT_TIMEOUT_S
+        )
         content = decoded(reply, largest_body_bytes=_LARGEST_BODY_BYTES)
-        if reply.status == 200 and not _is_web_page(reply):
-            return wire.decode(content, request)
         if reply.status == 400 and (asked_for := wire.other_dialect(spoken, content)) is not None:
-            lane.dialect = asked_for
+            endpoint.dialect = asked_for
             raise TryAgain("another dialect is spoken here", status="dialect")
         if reply.status != 200:
-            raise self._problem(request, reply, content)
-        raise TryAgain("answers with a web page", status="html")
+            raise self._problem(endpoint, reply, content)
+        if pause_s := nothing_left_s(reply):
+            self._dispatcher.pause(endpoint, pause_s)
+        if _is_web_page(reply):
+            raise TryAgain("answers with a web page", status="html")
+        return wire.decode(content, request)
 
-    def _problem(self, request: ChatRequest, reply: Reply, content: bytes) -> ActlabelError:
+    def _problem(self, endpoint: Endpoint, reply: Reply, content: bytes) -> ActlabelError:
         """Turn a status into what to do next."""
-        status, endpoint = reply.status, request.model.endpoint
-        said = self._without_key(wire.error_message(content), request)
+        status, url = reply.status, endpoint.place.url
+        said = self._without_key(wire.error_message(content), endpoint)
         if 300 <= status < 400:
-            return EndpointRefused(f"{endpoint}: redirects (status {status}); write the final address into endpoint in the campaign file")
+            return EndpointRefused(f"{url}: redirects (status {status}); write the final address into endpoint in the campaign file")
         if status in _MENDABLE or (status == 429 and wire.error_field(content, "code") in _OUT_OF_MONEY):
-            self._keys.forget(request.model)
-            return EndpointRefused(f"{endpoint}: status {status}: {said}")
+            self._keys.forget(endpoint.place)
+            return EndpointRefused(f"{url}: status {status}: {said}")
         if status in RETRIED_STATUSES:
             pause = retry_after_s(reply.header("retry-after"), now=self._clock.now())
             return TryAgain(f"status {status}: {said}", status=str(status), retry_after_s=pause)
         if 400 <= status < 500:
-            return DeadLetter("request-refused", f"{endpoint}: status {status}: {said}")
+            return DeadLetter("request-refused", f"{url}: status {status}: {said}")
         return TryAgain(f"status {status} is no answer", status=str(status))
 
-    def _without_key(self, text: str, request: ChatRequest) -> str:
-        key = self._keys.key(request.model)
+    def _without_key(self, text: str, endpoint: Endpoint) -> str:
+        key = self._keys.key(endpoint.place)
         return text if key is None else text.replace(key, "…")
 
 
-def _translated(error: Exception, request: ChatRequest) -> ActlabelError:
+def _translated(error: Exception, request: ChatRequest, place: Place) -> ActlabelError:
     """Turn what the HTTP client raises into what to do next."""
+    url = place.route.endpoint.place.url
     match error:
         case ActlabelError():
             return error
         case ssl.SSLCertVerificationError():
-            return EndpointRefused(f"{request.model.endpoint}: its certificate cannot be trusted ({error.verify_message})")
+            return EndpointRefused(f"{url}: its certificate cannot be trusted ({error.verify_message})")
         case TimeoutError():
             return TryAgain(f"no answer within {request.model.timeout_s:g} s", status="timeout")
         case TooLarge():

@@ -130,5 +130,12 @@ class ChatClient(Protocol):
         """Ask once and return the answer, whatever its text holds. Waits for its turn, and through the endpoint's pauses.
 
         Raises ``EndpointUnavailable`` when retries did not help, ``EndpointRefused`` when a person must mend something,
-        ``DeadLetter('request-refused', …)`` when the endpoint takes no question like this one, and ``UserError`` when the key is missing.
+        ``DeadLetter('request-refused', …)`` when the endpoint takes no question like this one, ``UserError`` when the key is missing, and
+        another ``RetryLater`` when our own limits left no room for it for long.
         """
+
+    def places(self, uid: str, stage: str, model: Model) -> int:
+        """Return how many questions of a campaign to a model are worth having at once: at least 1, at most ``calls_in_flight``."""
+
+    def readiness(self) -> str | None:
+        """Say which models are out of reach; None when every one that is needed can be asked."""

@@ -40,3 +40,14 @@ SELECT COALESCE(SUM(cost_usd), 0) AS answers FROM result WHERE uid = $1;
 
 -- name: spent
 SELECT COALESCE(SUM(spent_usd), 0) AS spent, COALESCE(SUM(reserved_usd), 0) AS reserved FROM spend WHERE uid = $1;
+
+-- name: quota
+-- One at a time. On PostgreSQL its clock counts, so that replicas whose clocks differ share alike.
+SELECT unit, taken_until, $3 /*postgres: ::double precision * 0 + EXTRACT(EPOCH FROM clock_timestamp())::double precision */ AS now
+FROM quota WHERE endpoint = $1 AND model = $2 ORDER BY unit /*postgres: FOR UPDATE */;
+
+-- name: begin_quota
+INSERT INTO quota (endpoint, model, unit, taken_until) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING;
+
+-- name: take_quota
+UPDATE quota SET taken_until = $4 WHERE endpoint = $1 AND model = $2 AND unit = $3;

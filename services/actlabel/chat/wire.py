@@ -85,10 +85,15 @@ def _usage(reported: Any, request: ChatRequest, text: str) -> TokenUsage:
         case [int(sent), int(written)] if bool not in map(type, counts) and 0 <= sent <= _MOST_TOKENS and 0 <= written <= _MOST_TOKENS:
             return TokenUsage(input_tokens=sent, output_tokens=written)
     return TokenUsage(
-        input_tokens=-(-request.text_bytes() // _BYTES_PER_TOKEN) + _TOKENS_PER_IMAGE * len(request.media),
+        input_tokens=guessed_input_tokens(request),
         output_tokens=-(-len(text.encode()) // _BYTES_PER_TOKEN),
         estimated=True,
     )
+
+
+def guessed_input_tokens(request: ChatRequest) -> int:
+    """Guess from its length what a request takes."""
+    return -(-request.text_bytes() // _BYTES_PER_TOKEN) + _TOKENS_PER_IMAGE * len(request.media)
 
 
 def cost_usd(usage: TokenUsage, price: Price) -> float:

@@ -47,7 +47,7 @@ def read_faults(assignments: list[str], *, latency_ms: float) -> Faults:
         name, equals, value = word.partition("=")
         if not equals or name not in Faults.model_fields:
             raise UserError(f"--fault {word}: write field=value with a field of {', '.join(Faults.model_fields)}")
-        fields[name] = value.split(",") if name in {"concurrency", "requests_per_s"} else value
+        fields[name] = value.split(",") if name in {"concurrency", "requests_per_s", "full_speed"} else value
     try:
         return Faults.model_validate(fields)
     except ValidationError as error:

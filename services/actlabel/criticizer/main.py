@@ -37,6 +37,7 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         stage = _stage(host, criticize, asker)
         host.health.add_liveness(topics.CRITICIZER, stage.liveness)
         host.health.add_readiness(topics.CRITICIZER, stage.readiness)
+        host.health.add_readiness(f"{topics.CRITICIZER} model", asker.readiness)
         await stage.run(host.stop)
 
 
@@ -65,7 +66,7 @@ def _stage(host: Host, criticize: CriticizeItem, asker: Asker) -> Stage:
         dead_letters=dead_letters,
         limits=Limits.of(host.settings),
         clock=host.clock,
-        places=lambda campaign: campaign.file.criticizer.calls_in_flight,
+        places=lambda campaign: asker.places(campaign, campaign.file.criticizer),
         handover=asker.hand_over,
     )
 

@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -62,27 +62,66 @@ class Price(_Strict):
     output_usd_per_million_tokens: Money = 0.0
 
 
-class Model(_Strict):
-    """One model behind an OpenAI-compatible endpoint."""
-
-    endpoint: str = Field(pattern=r"^https?://", description="the base URL, to which /chat/completions is added")
-    model: str = Field(min_length=1)
-    strategy: Literal["naive", "chain-of-thought"]
+class _Keyed(_Strict):
     api_key_file: Path | None = Field(None, description="a file that holds the key; none for an endpoint without keys")
     api_key_env: str | None = Field(None, description="or the name of an environment variable that holds it")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_file is not None and self.api_key_env is not None:
+            raise ValueError("api_key_file and api_key_env are both given; keep one")
+        return self
+
+
+class Endpoint(_Keyed):
+    """One of several addresses of the same model."""
+
+    url: str = Field(pattern=r"^https?://", description="the base URL, to which /chat/completions is added")
+    weight: float = Field(1.0, gt=0, le=1000, description="its share of the requests, beside the weights of the others")
+
+
+class Model(_Keyed):
+    """One model behind one OpenAI-compatible endpoint, or behind several."""
+
+    endpoint: str | None = Field(None, pattern=r"^https?://", description="the base URL, to which /chat/completions is added")
+    endpoints: tuple[Endpoint, ...] = Field((), max_length=100, description="instead of endpoint: several that serve the same model")
+    model: str = Field(min_length=1)
+    strategy: Literal["naive", "chain-of-thought"]
     price: Price = Price()
     temperature: float = Field(0.0, ge=0, le=2)
     max_output_tokens: int = Field(1024, ge=1)
     timeout_s: float = Field(120.0, gt=0, description="for one request")
     retries: int = Field(6, ge=0, description="of one request, on 408, 409, 429, 5xx and broken connections")
-    calls_in_flight: int = Field(64, ge=1, description="of this campaign at this stage, per process")
+    calls_in_flight: int = Field(64, ge=1, description="of this campaign at this stage, per process: the most, see adaptive")
+    adaptive: bool = Field(True, description="follow what each endpoint bears, up to calls_in_flight; false: always calls_in_flight")
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="to each endpoint for this model, over all processes, stages and campaigns that write it (chat/README.md)"
+    )
+    tokens_per_minute: int | None = Field(None, ge=1, description="the same for tokens, sent and written")
     json_schema: bool = Field(True, description="ask the endpoint to enforce the answer's JSON schema; false for endpoints without it")
 
     @model_validator(mode="after")
-    def _one_key(self) -> "Model":
-        if self.api_key_file is not None and self.api_key_env is not None:
-            raise ValueError("api_key_file and api_key_env are both given; keep one")
+    def _somewhere(self) -> Self:
+        if (self.endpoint is None) == (not self.endpoints):
+            given = (
+                "neither endpoint nor endpoints is given; name one"
+                if self.endpoint is None
+                else "endpoint and endpoints are both given; keep one"
+            )
+            raise ValueError(given)
+        addresses = [endpoint.url for endpoint in self.endpoints]
+        if twice := {url for url in addresses if addresses.count(url) > 1}:
+            raise ValueError(f"endpoints: {min(twice)} is there twice")
         return self
+
+    def addresses(self) -> tuple[Endpoint, ...]:
+        """Where it is served: one or more. An endpoint without a key of its own has the model's."""
+        own = {"api_key_file": self.api_key_file, "api_key_env": self.api_key_env}
+        if self.endpoint is not None:
+            return (Endpoint(url=self.endpoint, weight=1.0, **own),)
+        return tuple(
+            endpoint if endpoint.api_key_file or endpoint.api_key_env else endpoint.model_copy(update=own) for endpoint in self.endpoints
+        )
 
 
 class Annotator(Model):

@@ -35,6 +35,17 @@ CHAT_SECONDS = Histogram(
 CHAT_TOKENS = Counter("actlabel_chat_tokens_total", "Tokens, by type (input, output).", ["stage", "model", "type"])
 CHAT_COST = Counter("actlabel_chat_cost_usd_total", "Money spent on model endpoints.", ["stage", "model"])
 CHAT_REPAIRS = Counter("actlabel_chat_repairs_total", "Answers that did not fit the schema and were asked for again.", ["stage", "model"])
+CHAT_BOUND = Gauge("actlabel_chat_bound_requests", "Requests that an endpoint is found to bear at once.", ["stage", "model", "endpoint"])
+CHAT_BREAKER = Gauge(
+    "actlabel_chat_breaker_state",
+    "0: requests pass, 1: one asks whether the endpoint is back, 2: none pass.",
+    ["stage", "model", "endpoint"],
+)
+CHAT_THROTTLED = Counter(
+    "actlabel_chat_throttled_seconds_total",
+    "Seconds that requests waited, by cause (quota, bound, pause: the endpoint asked for it).",
+    ["stage", "model", "cause"],
+)
 RESULT_LOOKUPS = Counter(
     "actlabel_result_lookups_total",
     "Look-ups in the result store, by outcome (hit, miss, claimed by another process).",

@@ -79,9 +79,14 @@ def _filler(schema: Mapping[str, Any]) -> Any:
     return schema.get("minimum", _EMPTY.get(kind)) if kind in {"number", "integer"} else _EMPTY.get(kind)
 
 
+def tokens(text: str) -> int:
+    """Count about what a hosted model would."""
+    return len(text) // 4 + 3
+
+
 def body(question: Question, text: str, *, number: int, at_s: float, finish_reason: str = "stop") -> bytes:
     """Wrap the content as the JSON of a chat completion; ``number`` makes its id, ``at_s`` is seconds since 1970."""
-    completion_tokens = len(text) // 4 + 3
+    completion_tokens = tokens(text)
     return orjson.dumps(
         {
             "id": f"chatcmpl-{number}",

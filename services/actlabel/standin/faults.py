@@ -5,13 +5,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fate = Literal["answer", "rate_limit", "error", "hang", "nonsense", "disconnect"]
 
+_L = TypeVar("_L", int, float)
 _NORMAL = NormalDist()
 _NONSENSE = (
     ("Sure! Here is the label you asked for.", "stop"),  # no JSON
@@ -39,13 +40,16 @@ class Faults(BaseModel):
     retry_after_s: float = Field(1.0, ge=0, description="what a 429 says in Retry-After")
     concurrency: tuple[int, ...] = Field((), description="most requests at once, then 429; several take turns every step_s")
     requests_per_s: tuple[float, ...] = Field((), description="most requests a second, then 429; several take turns every step_s")
+    full_speed: tuple[int, ...] = Field(
+        (), description="requests at once that are answered at full speed, beyond it latency grows in proportion; several take turns"
+    )
     step_s: float = Field(10.0, gt=0, description="how long one limit of several holds")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "Faults":
         if (total := math.fsum(share for _, share in self._shares())) > 1 + 1e-9:
             raise ValueError(f"the shares of faults add up to {total:g}, which is above 1")
-        if any(limit <= 0 for limit in (*self.concurrency, *self.requests_per_s)):
+        if any(limit <= 0 for limit in (*self.concurrency, *self.requests_per_s, *self.full_speed)):
             raise ValueError("limits are above 0")
         return self
 
@@ -107,10 +111,18 @@ class Limits:
 
     def refuses(self, faults: Faults, *, now_s: float, in_flight: int) -> bool:
         """Say whether one more request, beside ``in_flight`` others, is too much now."""
-        step = int((now_s - self._started_s) / faults.step_s)
-        if faults.concurrency and in_flight >= faults.concurrency[step % len(faults.concurrency)]:
+        if faults.concurrency and in_flight >= self._present(faults.concurrency, faults, now_s):
             return True
-        return bool(faults.requests_per_s) and not self._take(faults.requests_per_s[step % len(faults.requests_per_s)], now_s)
+        return bool(faults.requests_per_s) and not self._take(self._present(faults.requests_per_s, faults, now_s), now_s)
+
+    def slowness(self, faults: Faults, *, now_s: float, in_flight: int) -> float:
+        """Return the factor by which one more request, beside ``in_flight`` others, is answered more slowly: all share one machine."""
+        if not faults.full_speed:
+            return 1.0
+        return max((in_flight + 1) / self._present(faults.full_speed, faults, now_s), 1.0)
+
+    def _present(self, limits: Sequence[_L], faults: Faults, now_s: float) -> _L:
+        return limits[int((now_s - self._started_s) / faults.step_s) % len(limits)]
 
     def _take(self, per_s: float, now_s: float) -> bool:
         """Take one token of a bucket that holds at most a second's worth."""

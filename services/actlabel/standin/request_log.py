@@ -36,13 +36,13 @@ class RequestLog:
         self._write("arrived", self._number, question)
         return self._number, self.arrived[question.request_digest]
 
-    def end(self, number: int, question: Question, outcome: str) -> None:
+    def end(self, number: int, question: Question, outcome: str, *, written_tokens: int = 0) -> None:
         """Note the end of request ``number``: the HTTP status, ``disconnect``, or ``abandoned`` when the client left first."""
         self.in_flight -= 1
         self.outcomes[outcome] += 1
         if outcome == "200":
             self.paid[question.request_digest] += 1
-        self._write(outcome, number, question)
+        self._write(outcome, number, question, written_tokens)
 
     async def until(self, holds: Callable[["RequestLog"], bool]) -> None:
         """Wait until ``holds`` is true of this log; it is asked again at every arrival and end."""
@@ -50,7 +50,7 @@ class RequestLog:
             self._turn = self._turn or asyncio.Event()
             await self._turn.wait()
 
-    def _write(self, event: str, number: int, question: Question) -> None:
+    def _write(self, event: str, number: int, question: Question, written_tokens: int = 0) -> None:
         if self._turn is not None:
             self._turn.set()
             self._turn = None
@@ -64,6 +64,7 @@ class RequestLog:
             "item": question.item_digest,
             "task": question.task,
             "model": question.model,
+            "tokens": question.prompt_tokens + written_tokens,
         }
         self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 

@@ -49,6 +49,8 @@ class Standin:
         self._api_key = api_key
         self._clock = clock or SystemClock()
         self._limits = Limits(self._clock.monotonic())
+        self._written: dict[int, int] = {}  # number of a request → tokens of its answer
+        self._served = 0  # requests that were let in and are not answered yet
         self._routes: dict[tuple[str, str], Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
             ("POST", "/v1/chat/completions"): self._complete,
             ("GET", "/v1/models"): self._list_models,
@@ -119,7 +121,7 @@ class Standin:
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
         self._authorize(request)
         question = read_question(await request.read())
-        in_flight = self.log.in_flight
+        in_flight = self._served
         number, attempt = self.log.arrival(question)
         outcome = "abandoned"
         try:
@@ -132,7 +134,7 @@ class Standin:
             outcome = "disconnect"
             raise
         finally:
-            self.log.end(number, question, outcome)
+            self.log.end(number, question, outcome, written_tokens=self._written.pop(number, 0))
         return response
 
     def _authorize(self, request: web.BaseRequest) -> None:
@@ -143,14 +145,19 @@ class Standin:
 
     async def _answer(self, request: web.BaseRequest, question: Question, number: int, attempt: int, in_flight: int) -> web.Response:
         faults = self.faults
-        if self._limits.refuses(faults, now_s=self._clock.monotonic(), in_flight=in_flight):
+        now_s = self._clock.monotonic()
+        if self._limits.refuses(faults, now_s=now_s, in_flight=in_flight):
             return _too_many(faults)
         verdict = faults.verdict(question.request_digest, attempt)
         if verdict.fate == "rate_limit":
             return _too_many(faults)
-        if verdict.latency_s:
-            await self._clock.sleep(verdict.latency_s)
-        return await self._fulfil(request, question, verdict, number)
+        self._served += 1
+        try:
+            if verdict.latency_s:
+                await self._clock.sleep(verdict.latency_s * self._limits.slowness(faults, now_s=now_s, in_flight=in_flight))
+            return await self._fulfil(request, question, verdict, number)
+        finally:
+            self._served -= 1
 
     async def _fulfil(self, request: web.BaseRequest, question: Question, verdict: Verdict, number: int) -> web.Response:
         text, finish_reason = verdict.nonsense, verdict.finish_reason
@@ -163,6 +170,7 @@ class Standin:
                 _abort(request)
             case "answer":
                 text, finish_reason = completion.content(question, self._answerer.answer(question)), "stop"
+        self._written[number] = completion.tokens(text)
         body = completion.body(question, text, number=number, at_s=self._clock.now(), finish_reason=finish_reason)
         return web.Response(body=body, content_type=JSON)
 
@@ -180,7 +188,8 @@ class Standin:
         return _json(self.faults.model_dump(mode="json"))
 
     async def _change(self, request: web.BaseRequest) -> None:
-        """Change the named fields and keep the others."""
+        """Change the named fields and keep the others. Limits that move begin anew with their first."""
+        self._limits = Limits(self._clock.monotonic())
         self.faults, refuse_s = read_change(await request.read(), self.faults)
         if refuse_s:
             await self.refuse(keep=request.transport)

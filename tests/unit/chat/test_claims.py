@@ -82,7 +82,7 @@ class Pair:
         while not (await answer if isinstance(answer := condition(), Awaitable) else answer):
             assert self.clock.now() - start < most_s
             self.clock.advance(step_s)
-            await asyncio.sleep(0.005)  # for the database's thread or socket
+            await asyncio.sleep(0.02)  # for the database's thread or socket, and the pause between two batches
         return self.clock.now() - start
 
 
@@ -152,7 +152,7 @@ async def test_claim_of_a_killed_owner_delays_for_its_expiry_at_most(pair: Pair)
     second = pair.ask()
     took_s = await pair.pass_time(second.done)
     assert (await second, pair.repeated.made) == (b"new", 1)
-    assert EXPIRY_S - 1 <= took_s <= EXPIRY_S + 1
+    assert EXPIRY_S - 1 <= took_s <= EXPIRY_S + 3
 
 
 async def test_closing_process_removes_the_claims_of_calls_that_it_abandons(pair: Pair) -> None:

@@ -15,7 +15,7 @@ A = TypeVar("A")
 class Batches(Generic[Q, A]):
     """Answers requests in batches, in the order in which they came."""
 
-    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.01) -> None:
+    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.025) -> None:
         """``work`` answers a batch in its order; what it raises, everyone in the batch gets. ``pause_s``: between two beginnings."""
         self._work = work
         self._largest = largest

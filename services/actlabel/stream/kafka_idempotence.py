@@ -10,7 +10,7 @@ from actlabel.runtime.log import get_log
 from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, REQUEST_TIMEOUT_MS
 from actlabel.stream.partitioner import partition_of
 
-_LINGER_MS: Final = 5
+_LINGER_MS: Final = 10
 _GIVE_UP_S: Final = 2.0
 _log = get_log(__name__)
 

@@ -70,7 +70,7 @@ async def test_cap_of_several_processes_pauses_and_a_higher_one_finishes(tmp_pat
         Standin(RecordedAnswers.load(recording.answers), Faults(latency_ms=50), log=log) as endpoint,
         system(tmp_path, kafka_settings, ACTLABEL_SESSION_TIMEOUT_S="30") as arena,
     ):
-        campaign = await arena.apply("money", endpoint.endpoint, sampler__budget=5, spend_cap_usd=CAP_USD, **changes)
+        campaign = await arena.apply("money", endpoint.endpoint, sampler__budget=60, spend_cap_usd=CAP_USD, **changes)
         members = await arena.fleet.start_all(*STAGES, *STAGES, topics.SAMPLER, topics.REVIEW_GATEWAY)
         ledger = Ledger(arena, campaign, log)
         async with ledger.watched():
@@ -86,7 +86,7 @@ async def test_cap_of_several_processes_pauses_and_a_higher_one_finishes(tmp_pat
         assert ledger.looks >= 10
         assert "retried" not in "".join(member.signs_of_life() for member in members), "waiting for money is no outage of ours"
 
-        await arena.apply("money", endpoint.endpoint, sampler__budget=5, spend_cap_usd=MORE_USD, **changes)
+        await arena.apply("money", endpoint.endpoint, sampler__budget=60, spend_cap_usd=MORE_USD, **changes)
         progress = await arena.at_rest(campaign, reviewed=False)
         assert progress.status.pauses == {}
         assert log.outcomes == {"200": 2 * ITEMS}

@@ -44,6 +44,7 @@ from tests.services.postgres_server import PostgresServer
 from tests.services.processes import free_port, start, wait_until
 
 LOOK_S = 0.02
+PRICE = {"input_usd_per_million_tokens": 0.1, "output_usd_per_million_tokens": 0.4}
 
 
 @contextmanager
@@ -130,7 +131,8 @@ def _cpu_s(member: Member) -> float:
 async def _paused(arena: System, name: str, url: str, recording: Recording, in_flight: int, **changes: object) -> Campaign:
     """Apply and ingest a campaign that is paused everywhere."""
     bounds = {"annotator__calls_in_flight": in_flight, "criticizer__calls_in_flight": in_flight, "criticizer__endpoint": url}
-    campaign = await arena.apply(name, url, **bounds, **changes)
+    prices = {"annotator__price": PRICE, "criticizer__price": PRICE, "spend_cap_usd": 1000}
+    campaign = await arena.apply(name, url, **bounds, **prices, **changes)
     await arena.host.campaigns.pause(campaign.uid, EVERY_STAGE, "the benchmark has not begun")
     await arena.ingest(campaign, recording.items, seal=False)
     return campaign

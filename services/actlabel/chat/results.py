@@ -9,11 +9,13 @@ address is the same model.
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import orjson
+from prometheus_client import Counter
 
 from actlabel.chat.batches import Batches
 from actlabel.chat.claims import Claims
@@ -28,6 +30,7 @@ from actlabel.runtime.log import get_log
 
 _LARGEST_BATCH = 256
 _ASK_AGAIN_S = 0.2  # while another process makes the call
+_CHANCE = random.Random()  # noqa: S311 - jitter is no secret
 _log = get_log(__name__)
 
 
@@ -45,6 +48,30 @@ class _Put:
     uid: str
     stage: str
     paid: Paid
+
+
+class _Flight:
+    """One call on its way, with those who wait for it. It goes on when they are cancelled."""
+
+    __slots__ = ("task", "waiters")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None]
+        self.waiters: list[asyncio.Future[bytes]] = []
+
+    def land(self, payload: bytes) -> None:
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(payload)
+
+    def fail(self, error: Exception | None) -> None:
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.cancel()
+            else:
+                waiter.set_exception(error)
 
 
 class Claimed:
@@ -92,7 +119,8 @@ class Results:
         self._claims = Claims(database, clock)
         self._lookups: Batches[str, _Found] = Batches(self._look_up, largest=_LARGEST_BATCH)
         self._puts: Batches[_Put, bytes] = Batches(self._put, largest=_LARGEST_BATCH)
-        self._flights: dict[str, asyncio.Task[bytes]] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._outcomes: dict[tuple[str, str], Counter] = {}
         self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
         self._waiting: set[str] = set()  # result ids that another process has claimed
 
@@ -103,22 +131,40 @@ class Results:
         Raises what ``call`` raises, and ``RetryLater`` when the database is out of reach before the call; after it, storing is tried
         until it succeeds.
         """
+        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         flight = self._flights.get(result_id)
         if flight is None:
-            flight = self._flights[result_id] = asyncio.create_task(self._fly(result_id, uid, stage, call))
-            flight.add_done_callback(lambda done: self._landed(result_id, done))
-        return await asyncio.shield(flight)
+            flight = self._flights[result_id] = _Flight()
+            flight.task = asyncio.create_task(self._land(result_id, flight, self._fly(result_id, uid, stage, call)))
+        flight.waiters.append(waiter)
+        return await waiter
 
-    def _landed(self, result_id: str, flight: "asyncio.Task[bytes]") -> None:
-        self._flights.pop(result_id, None)
-        self._paid.discard(result_id)
-        self._claims.ended(result_id)
-        if not flight.cancelled():
-            flight.exception()  # whoever waited got it; where nobody did, nobody needs it
+    async def _land(self, result_id: str, flight: _Flight, work: Coroutine[Any, Any, bytes]) -> None:
+        """Give everyone who still waits the outcome of a flight."""
+        try:
+            payload = await work
+        except asyncio.CancelledError:
+            flight.fail(None)
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it; where nobody does, nobody needs it
+            flight.fail(error)
+        else:
+            flight.land(payload)
+        finally:
+            del self._flights[result_id]
+            self._paid.discard(result_id)
+            self._claims.ended(result_id)
+
+    def _count(self, stage: str, found: "_Found") -> None:
+        key = stage, _OUTCOMES.get(type(found), "hit")
+        counter = self._outcomes.get(key)
+        if counter is None:
+            counter = self._outcomes[key] = metrics.RESULT_LOOKUPS.labels(*key)
+        counter.inc()
 
     async def _fly(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
         stored = await self._lookups.submit(result_id)
-        metrics.RESULT_LOOKUPS.labels(stage, _OUTCOMES.get(type(stored), "hit")).inc()
+        self._count(stage, stored)
         if isinstance(stored, Claimed):
             stored = await self._wait_for_others(result_id)
         if stored is not None:
@@ -128,13 +174,12 @@ class Results:
         return await self._store(_Put(result_id=result_id, uid=uid, stage=stage, paid=paid))
 
     async def _store(self, put: _Put) -> bytes:
-        chance = random.Random()  # noqa: S311 - jitter is no secret
         for attempt in count():
             try:
                 return await self._puts.submit(put)
             except RetryLater:
                 _log.warning("a paid answer could not be stored and is tried again", stage=put.stage, campaign=put.uid)
-                await self._clock.sleep(backoff_s(attempt, chance=chance))
+                await self._clock.sleep(backoff_s(attempt, chance=_CHANCE))
         raise AssertionError("counting does not end")
 
     async def _wait_for_others(self, result_id: str) -> bytes | None:
@@ -177,9 +222,9 @@ class Results:
 
     async def close(self, *, grace_s: float = 5.0) -> None:
         """Store the answers that are here, within ``grace_s``; then abandon what is still being asked, and its claims."""
-        if storing := [self._flights[result_id] for result_id in self._paid]:
+        if storing := [self._flights[result_id].task for result_id in self._paid]:
             await asyncio.wait(storing, timeout=grace_s)
-        flights = list(self._flights.values())
+        flights = [flight.task for flight in self._flights.values()]
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)

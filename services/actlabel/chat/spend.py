@@ -11,9 +11,10 @@ call seen so far where that was more. Requests that broke without an answer coun
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from actlabel.chat.port import ChatRequest, TokenUsage
 from actlabel.chat.trial import is_trial
@@ -81,12 +82,37 @@ class _Account:
 
 
 class Hold:
-    """Money held back for one call."""
+    """Money held back for one call, while an ``async with`` block makes it; the block sets ``cost_usd``."""
 
-    def __init__(self, amount_usd: float) -> None:
-        """``amount_usd``: the most that the call can cost."""
+    __slots__ = ("_account", "_cap", "_purse", "amount_usd", "cost_usd")
+
+    def __init__(self, purse: "Purse", account: _Account, amount_usd: float, cap: Cap) -> None:
+        """``amount_usd``: the most that the call can cost; 0: nothing is held."""
+        self._purse = purse
+        self._account = account
+        self._cap = cap
         self.amount_usd = amount_usd
         self.cost_usd: float | None = None  # set when the answer is there
+
+    async def __aenter__(self) -> Self:
+        """Take the money. Raises what ``Purse.hold`` says."""
+        account = self._account
+        if not self.amount_usd:
+            return self
+        if account.turn.locked() or account.free_usd() + _ROUNDING_USD < self.amount_usd:
+            await self._purse.take(account, self.amount_usd, self._cap)
+        else:
+            account.held_usd += self.amount_usd
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Give back what was not spent."""
+        if not self.amount_usd:
+            return
+        if self.cost_usd is None and kind is not None and issubclass(kind, asyncio.CancelledError):
+            # the endpoint goes on and charges: count what a call usually costs
+            self.cost_usd = self._account.mean_usd() or self.amount_usd
+        _give_back(self._account, self)
 
 
 class Purse:
@@ -101,31 +127,21 @@ class Purse:
         self._sql = load_statements("actlabel.chat")
         self._accounts: dict[str, _Account] = {}
 
-    @asynccontextmanager
-    async def hold(self, request: ChatRequest, cap: Cap) -> AsyncIterator[Hold]:
+    def hold(self, request: ChatRequest, cap: Cap) -> Hold:
         """Hold money back while the block asks the model; the block sets ``cost_usd``. A model without a price needs none.
 
         ``cap``: the present cap of the campaign in dollars, asked at every reservation.
         Raises ``SpendCapReached`` when the cap leaves no room, ``CampaignPaused`` while calls in flight hold the rest of it (a stage then
         lets the record wait without a place and asks again soon), ``RetryLater`` when the database is out of reach.
         """
-        account = self._accounts.setdefault(request.uid, _Account(uid=request.uid))
+        account = self._accounts.get(request.uid)
+        if account is None:
+            account = self._accounts[request.uid] = _Account(uid=request.uid)
         bound = most_usd(request)
-        hold = Hold(max(bound, account.dearest_usd) if bound else 0.0)
-        if not bound:
-            yield hold
-            return
-        await self._take(account, hold.amount_usd, cap)
-        try:
-            yield hold
-        except asyncio.CancelledError:
-            if hold.cost_usd is None:  # the endpoint goes on and charges: count what a call usually costs
-                hold.cost_usd = account.mean_usd() or hold.amount_usd
-            raise
-        finally:
-            _give_back(account, hold)
+        return Hold(self, account, max(bound, account.dearest_usd) if bound else 0.0, cap)
 
-    async def _take(self, account: _Account, amount_usd: float, cap: Cap) -> None:
+    async def take(self, account: _Account, amount_usd: float, cap: Cap) -> None:
+        """Hold money back, in turn: reserve more where there is too little."""
         until_s = self._clock.monotonic() + self._patience_s
         async with account.turn:
             while account.free_usd() + _ROUNDING_USD < amount_usd:

@@ -6,6 +6,7 @@ frequent goes in handfuls, for a round trip costs more than what it carries (tes
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
@@ -24,12 +25,16 @@ class Batches(Generic[Q, A]):
         self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
         self._task: asyncio.Task[None] | None = None
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # asking every time is a system call in Python 3.11
+
     async def submit(self, request: Q) -> A:
         """Answer one request as part of the next batch."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[A] = self._loop.create_future()
         self._waiting.append((request, future))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain())
+            self._task = self._loop.create_task(self._drain())
         return await future
 
     async def _drain(self) -> None:
@@ -39,10 +44,9 @@ class Batches(Generic[Q, A]):
             await self._run([entry for entry in batch if not entry[1].done()])
 
     async def _pause(self) -> None:
-        loop = asyncio.get_running_loop()
-        rest_s = self._begun_s + self._pause_s - loop.time() if len(self._waiting) < self._largest else 0.0
+        rest_s = self._begun_s + self._pause_s - self._loop.time() if len(self._waiting) < self._largest else 0.0
         await asyncio.sleep(max(rest_s, 0.0))  # at least everything of this turn of the loop comes along
-        self._begun_s = loop.time()
+        self._begun_s = self._loop.time()
 
     async def _run(self, batch: list[tuple[Q, "asyncio.Future[A]"]]) -> None:
         try:

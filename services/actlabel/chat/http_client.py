@@ -120,7 +120,7 @@ class HttpClient:
     async def _connect(self, origin: Origin, timeout_s: float) -> HttpConnection:
         async with asyncio.timeout(timeout_s):
             _, connection = await self._loop.create_connection(
-                lambda: HttpConnection(largest_body_bytes=self._largest_body_bytes),
+                lambda: HttpConnection(self._loop, largest_body_bytes=self._largest_body_bytes),
                 origin.host,
                 origin.port,
                 ssl=self._tls if origin.tls else None,

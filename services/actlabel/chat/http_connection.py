@@ -39,8 +39,9 @@ class Reply:
 class HttpConnection(asyncio.Protocol):
     """Sends a request, returns the reply. Not thread-safe, like everything on a loop."""
 
-    def __init__(self, *, largest_body_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, largest_body_bytes: int) -> None:
         """``largest_body_bytes``: an endpoint may not fill the memory."""
+        self._loop = loop
         self._largest_body_bytes = largest_body_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport
@@ -67,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
 
         A caller that gives up must ``abort``: what comes later belongs to nobody.
         """
-        future = self._waiting = asyncio.get_running_loop().create_future()
+        future = self._waiting = self._loop.create_future()
         if len(body) <= _COPIED_BYTES:
             self._transport.write(head + body)
         else:

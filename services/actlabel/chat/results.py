@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -124,6 +125,10 @@ class Results:
         self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
         self._waiting: set[str] = set()  # result ids that another process has claimed
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()  # asking every time is a system call in Python 3.11
+
     async def get_or_call(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
         """Return the stored payload of a result, after calling and storing when there is none.
 
@@ -131,11 +136,11 @@ class Results:
         Raises what ``call`` raises, and ``RetryLater`` when the database is out of reach before the call; after it, storing is tried
         until it succeeds.
         """
-        waiter: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bytes] = self._loop.create_future()
         flight = self._flights.get(result_id)
         if flight is None:
             flight = self._flights[result_id] = _Flight()
-            flight.task = asyncio.create_task(self._land(result_id, flight, self._fly(result_id, uid, stage, call)))
+            flight.task = self._loop.create_task(self._land(result_id, flight, self._fly(result_id, uid, stage, call)))
         flight.waiters.append(waiter)
         return await waiter
 

@@ -25,6 +25,7 @@ from actlabel.stream.worker import Worker
 
 _log = get_log(__name__)
 _TICK_S: Final = 0.05
+_COMMIT_PAUSE_S: Final = 0.2
 _PATIENCE_S: Final = 5.0
 
 
@@ -188,12 +189,12 @@ class Stage:
         self._worker.start()
 
     async def _commit_often(self, consumer: Consumer) -> None:
-        """Commit at every interval, and where the window is full as often as a poll may take."""
+        """Commit at every interval, and where the window is full a few times as often."""
         while True:
             await wait_at_most(self._full, self._limits.commit_interval_s)
             await self._commit(consumer)
             self._full.clear()
-            await asyncio.sleep(min(self._limits.poll_s, self._limits.commit_interval_s))
+            await asyncio.sleep(min(_COMMIT_PAUSE_S, self._limits.commit_interval_s))
 
     async def _commit(self, consumer: Consumer) -> None:
         changes, offsets = self._assignment.changes, self._assignment.committable()

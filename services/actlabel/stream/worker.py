@@ -59,12 +59,13 @@ class Worker:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._deleted: frozenset[str] = frozenset()
         self.running: dict[Work, asyncio.Task[None]] = {}
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.failure: asyncio.Future[None] = self._loop.create_future()
         self.closing = False  # start nothing more
 
     def start(self) -> None:
         """Begin with as many waiting records as there are places for."""
-        create = asyncio.get_running_loop().create_task
+        create = self._loop.create_task
         while not self.closing and (work := self._backlog.take()) is not None:
             self.running[work] = create(self._run(work))
 

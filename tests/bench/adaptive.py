@@ -120,7 +120,7 @@ async def _measure(addresses: Sequence[str], phase_s: float, latency_ms: float) 
     await _compare(addresses, "grows slow", {**common, "full_speed": limit}, phase_s)
 
 
-def main(phase_s: float = 20.0, latency_ms: float = 400.0) -> None:
+def main(phase_s: float = 30.0, latency_ms: float = 1000.0) -> None:
     """Start the stand-in, measure, stop it."""
     configure_logs(level="warning", json=False)
     here, there = multiprocessing.Pipe()

@@ -81,6 +81,13 @@ def test_burst_of_refusals_leaves_what_the_endpoint_holds() -> None:
     assert bound.bound == 20
 
 
+def test_one_burst_never_takes_more_than_three_quarters() -> None:
+    bound = AdaptiveBound(ceiling=64, now_s=0.0)
+    for left in range(63, -1, -1):  # what was accepted was answered before the last refusals came
+        bound.ended("refused", now_s=1.1, sent_s=1.0, in_flight=left)
+    assert bound.bound == 16
+
+
 def test_nobody_who_asks_little_raises_the_bound() -> None:
     bound = AdaptiveBound(ceiling=500, now_s=0.0)
     for number in range(1000):

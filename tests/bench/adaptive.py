@@ -23,12 +23,13 @@ from actlabel.chat.port import AnswerSchema, ChatRequest, Message, TextPart
 from actlabel.core.errors import RetryLater
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import SystemClock
+from actlabel.runtime.log import configure_logs
 from actlabel.standin.opinion import Opinion
 from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 
 _CEILING = 128
-_STATIC = (8, 16, 24, 32, 48, 64, 96)
+_STATIC = (8, 16, 32, 48, 64, 96)
 _SCHEDULE = (16, 64, 32)
 _SCHEMA = AnswerSchema(name="annotation", properties={"label": {"type": "string"}})
 
@@ -119,8 +120,9 @@ async def _measure(addresses: Sequence[str], phase_s: float, latency_ms: float) 
     await _compare(addresses, "grows slow", {**common, "full_speed": limit}, phase_s)
 
 
-def main(phase_s: float = 12.0, latency_ms: float = 400.0) -> None:
+def main(phase_s: float = 30.0, latency_ms: float = 1000.0) -> None:
     """Start the stand-in, measure, stop it."""
+    configure_logs(level="warning", json=False)
     here, there = multiprocessing.Pipe()
     server = multiprocessing.Process(target=_serve, args=(there,), daemon=True)
     server.start()

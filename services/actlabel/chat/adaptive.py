@@ -6,9 +6,9 @@ Two signals move the bound, and they are kept apart:
   the bound to what the endpoint holds; timeouts take half. Then the bound rests, the longer the dearer a refusal was (the
   pause it asked for) and the oftener the same bound was refused, and goes up again by a tenth, a half, then twice.
 * **Latency** is compared between two bounds, never with a constant: a server that batches answers each request more slowly and all of them
-  faster. Twice the requests at twice the latency is a queue, and a higher bound only makes it longer. So after a step up the
-  bound returns where the step brought less than 30 % of what it could have brought, and from there a step down is tried; where that
-  lost nothing the bound stays lower. Latency counts per unit of work (tokens written), over as many requests as are in flight.
+  faster. Twice the requests at twice the latency is a queue, and a higher bound only makes it longer. So if a step up brought less than
+  30 % of what it could have brought, the bound returns to where the queue began, and from there a step down is tried; where that lost
+  nothing the bound stays lower. Latency counts per unit of work (tokens written), over as many requests as are in flight.
 
 What the methods of Netflix's concurrency-limits (Gradient2, Vegas) and Envoy's gradient controller do, and why not here: see README.
 """
@@ -26,8 +26,8 @@ class Policy:
 
     start: int = 64  # the first bound, where the ceiling allows it
     samples: int = 16  # a round has so many answers at least, and as many as the bound
-    rest_rounds: int = 4  # between two trials, times the patience
-    rest_pauses: float = 16.0  # the same in pauses that the last refusal asked for
+    rest_rounds: int = 3  # before a step up is tried; twice that before a step down, which costs answers
+    rest_pauses: float = 16.0  # the same in pauses that the last refusal asked for, times the patience
     rest_most_s: float = 120.0
     most_patience: int = 2  # it doubles with every refusal at about the same bound
     elasticity: float = 0.7  # d log latency / d log requests above which a server only queues
@@ -146,12 +146,12 @@ class AdaptiveBound:
         start = self._from
         if start is not None and point.bound >= start.bound * 1.25:
             queues = point.queues(start, self._policy.elasticity)
-            if queues:
-                self._set(start.bound, now_s)
+            if queues:  # where both were as fast as this one is, the queue began
+                self._set(min(max(point.bound * start.latency / point.latency, start.bound), point.bound), now_s)
                 return self._rest(now_s, "down")
             start = start if queues is None else None
         if self._bound >= self._ceiling:
-            return self._rest(now_s, "up")
+            return self._rest(now_s, "up" if start is None else "down")
         self._from = start or point
         factor = self._policy.climb[min(self._steps, len(self._policy.climb) - 1)]
         self._steps += 1
@@ -165,8 +165,8 @@ class AdaptiveBound:
             return self._rest(now_s, "up")
         return self._descend(point, now_s)
 
-    def _descend(self, point: _Point, now_s: float) -> None:
-        lower = max(point.bound * self._policy.descend, 1.0)
+    def _descend(self, point: _Point, now_s: float, factor: float = 1.0) -> None:
+        lower = max(point.bound * min(factor, self._policy.descend), 1.0)
         if lower >= point.bound:
             return self._rest(now_s, "up")
         self._heading, self._from = "down", point
@@ -177,11 +177,12 @@ class AdaptiveBound:
         self._rested += 1
         self._level = point.latency if self._rested == 1 else self._level + (point.latency - self._level) / self._rested
         unrest = not 1 / self._policy.unrest < change < self._policy.unrest
-        rested = self._rested >= self._policy.rest_rounds * self._patience and now_s >= self._rest_until_s
+        rounds = self._policy.rest_rounds * (1 if self._next == "up" else 2)
+        rested = self._rested >= rounds and now_s >= self._rest_until_s
         if not rested and not unrest:
             return None
         if change >= self._policy.unrest or (not unrest and self._next == "down"):
-            return self._descend(point, now_s)
+            return self._descend(point, now_s, factor=max(1.0 / change, 0.25))
         self._heading, self._steps, self._from = "up", 0, None
         return self._climbed(point, now_s)
 

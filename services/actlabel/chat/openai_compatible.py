@@ -123,7 +123,7 @@ class OpenAiCompatibleClient:
             answer = await self._post(request, place)
         except (ActlabelError, BrokenExchange, OSError) as error:
             problem = _translated(error, request, place)
-            self._account(place, problem, sent_s)
+            self._account(place, problem, sent_s, tokens)
             raise problem from error
         except BaseException:
             self._dispatcher.ended(place, "other", sent_s=sent_s)
@@ -134,17 +134,18 @@ class OpenAiCompatibleClient:
         self._dispatcher.ended(place, "answered", sent_s=sent_s, output_tokens=answer.usage.output_tokens)
         return answer
 
-    def _account(self, place: Place, problem: ActlabelError, sent_s: float) -> None:
+    def _account(self, place: Place, problem: ActlabelError, sent_s: float, tokens: float) -> None:
         """Say what a failure means for the endpoint's bound and breaker."""
         if not isinstance(problem, TryAgain):
             place.lane.meters.failed("refused")
             return self._dispatcher.ended(place, "other", sent_s=sent_s, alive=not isinstance(problem, UserError))
         place.lane.meters.failed(problem.status)
         pause_s = problem.retry_after_s or 0.0
+        outcome = _OUTCOMES.get(problem.status, "other")
+        if outcome == "refused" and place.route.lease is not None:
+            place.route.lease.correct(estimated=tokens, used=0.0)
         broken = None if problem.status in _ALIVE or pause_s else str(problem)
-        return self._dispatcher.ended(
-            place, _OUTCOMES.get(problem.status, "other"), sent_s=sent_s, pause_s=pause_s, alive=broken is None, broken=broken
-        )
+        return self._dispatcher.ended(place, outcome, sent_s=sent_s, pause_s=pause_s, alive=broken is None, broken=broken)
 
     def _settle(self, request: ChatRequest, place: Place, tokens: float, answer: ChatAnswer) -> None:
         assert place.route.lease is not None

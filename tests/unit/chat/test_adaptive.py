@@ -1,15 +1,14 @@
 """The bound of an endpoint: its limits hold whatever happens, it falls on refusals, comes back, and finds what an endpoint bears."""
 
-import heapq
 import math
 import random
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actlabel.chat.adaptive import AdaptiveBound, Outcome
+from tests.unit.chat.simulated_endpoint import LATENCY_S, Loop, Serve, refusing, slowing
 
 _EVENTS = st.lists(
     st.tuples(
@@ -81,6 +80,13 @@ def test_burst_of_refusals_leaves_what_the_endpoint_holds() -> None:
     assert bound.bound == 20
 
 
+def test_one_burst_never_takes_more_than_three_quarters() -> None:
+    bound = AdaptiveBound(ceiling=64, now_s=0.0)
+    for left in range(63, -1, -1):  # what was accepted was answered before the last refusals came
+        bound.ended("refused", now_s=1.1, sent_s=1.0, in_flight=left)
+    assert bound.bound == 16
+
+
 def test_nobody_who_asks_little_raises_the_bound() -> None:
     bound = AdaptiveBound(ceiling=500, now_s=0.0)
     for number in range(1000):
@@ -88,78 +94,27 @@ def test_nobody_who_asks_little_raises_the_bound() -> None:
     assert bound.bound == 64
 
 
-Serve = Callable[[int, float, random.Random], float | None]
-"""(requests already there, moment, chance) → latency in seconds, or None for a refusal."""
-
-
-def _answered(serve: Serve, *, bound: AdaptiveBound | int, until_s: float, pause_s: float) -> tuple[int, list[int]]:
-    """Simulate a closed loop that keeps the endpoint as full as the bound allows; returns the answers, and the bound at each."""
-    chance, now_s, quiet_s, in_flight, held = random.Random(7), 0.0, 0.0, 0, 0
-    events: list[tuple[float, int, float, bool]] = []
-    seen: list[int] = []
-    answers = number = 0
-    while now_s < until_s:
-        allowed = bound if isinstance(bound, int) else bound.bound
-        while now_s >= quiet_s and in_flight < allowed:
-            latency_s = serve(held, now_s, chance)
-            number, in_flight, held = number + 1, in_flight + 1, held + (latency_s is not None)
-            heapq.heappush(events, (now_s + (0.002 if latency_s is None else latency_s), number, now_s, latency_s is not None))
-        if not events:
-            now_s = quiet_s
-            continue
-        if now_s < quiet_s <= events[0][0]:
-            now_s = quiet_s
-            continue
-        now_s, _, sent_s, good = heapq.heappop(events)
-        in_flight, held, answers = in_flight - 1, held - good, answers + good
-        if not good:
-            quiet_s = max(quiet_s, now_s + pause_s)
-        if isinstance(bound, AdaptiveBound):
-            seen.append(bound.bound)
-            if good:
-                bound.ended("answered", now_s=now_s, sent_s=sent_s, in_flight=in_flight)
-            else:
-                bound.ended("refused", now_s=now_s, sent_s=sent_s, in_flight=in_flight, pause_s=pause_s)
-    return answers, seen
-
-
-def _refusing(*limits: int, step_s: float, sigma: float) -> Serve:
-    def serve(held: int, now_s: float, chance: random.Random) -> float | None:
-        limit = limits[int(now_s / step_s) % len(limits)]
-        return None if held >= limit else 0.2 * math.exp(sigma * chance.gauss(0.0, 1.0))
-
-    return serve
-
-
-def _slowing(*limits: int, step_s: float, sigma: float) -> Serve:
-    def serve(held: int, now_s: float, chance: random.Random) -> float | None:
-        limit = limits[int(now_s / step_s) % len(limits)]
-        return 0.2 * max((held + 1) / limit, 1.0) * math.exp(sigma * chance.gauss(0.0, 1.0))
-
-    return serve
-
-
 @pytest.mark.parametrize(
     ("serve", "pause_s"),
     [
-        (_refusing(64, step_s=60, sigma=0.3), 0.2),  # a limit that stands
-        (_refusing(64, step_s=60, sigma=0.3), 1.0),  # and is dear to find
-        (_refusing(16, 64, 32, step_s=20, sigma=0.3), 0.2),  # one that moves
-        (_refusing(64, 16, 48, 8, step_s=30, sigma=0.0), 0.2),  # all answers at the same moment
-        (_slowing(64, step_s=60, sigma=0.3), 0.0),  # queues instead of refusing
-        (_slowing(16, 64, 32, step_s=20, sigma=0.3), 0.0),
-        (_slowing(16, 64, 32, step_s=20, sigma=0.8), 0.0),  # lengths of answers differ much
+        (refusing(64, step_s=60, sigma=0.3), 0.2),  # a limit that stands
+        (refusing(64, step_s=60, sigma=0.3), 1.0),  # and is dear to find
+        (refusing(16, 64, 32, step_s=20, sigma=0.3), 0.2),  # one that moves
+        (refusing(64, 16, 48, 8, step_s=30, sigma=0.0), 0.2),  # all answers at the same moment
+        (slowing(64, step_s=60, sigma=0.3), 0.0),  # queues instead of refusing
+        (slowing(16, 64, 32, step_s=20, sigma=0.3), 0.0),
+        (slowing(16, 64, 32, step_s=20, sigma=0.8), 0.0),  # lengths of answers differ much
     ],
 )
 def test_no_fixed_number_answers_much_more(serve: Serve, pause_s: float) -> None:
-    best = max(_answered(serve, bound=fixed, until_s=60.0, pause_s=pause_s)[0] for fixed in (16, 24, 32, 48, 64, 128))
-    ours, _ = _answered(serve, bound=AdaptiveBound(ceiling=128, now_s=0.0), until_s=60.0, pause_s=pause_s)
-    assert ours >= 0.9 * best
+    best = max(len(Loop(serve, bound=fixed, pause_s=pause_s).run(60.0).answers) for fixed in (16, 24, 32, 48, 64, 128))
+    ours = Loop(serve, bound=AdaptiveBound(ceiling=128, now_s=0.0), pause_s=pause_s).run(60.0)
+    assert len(ours.answers) >= 0.9 * best
 
 
 def test_queue_is_not_made_longer_for_nothing() -> None:
-    _, seen = _answered(_slowing(20, step_s=60, sigma=0.3), bound=AdaptiveBound(ceiling=512, now_s=0.0), until_s=120.0, pause_s=0.0)
-    late = seen[len(seen) // 2 :]
+    loop = Loop(slowing(20, step_s=60, sigma=0.3), bound=AdaptiveBound(ceiling=512, now_s=0.0), pause_s=0.0).run(120.0)
+    late = loop.bounds[len(loop.bounds) // 2 :]
     assert sum(late) / len(late) < 40, "twice what it answers at full speed"
 
 
@@ -167,7 +122,7 @@ def test_server_that_batches_is_used_to_the_full() -> None:
     """Each request takes longer the more there are, yet all of them together get more done: no reason to stop."""
 
     def serve(held: int, now_s: float, chance: random.Random) -> float | None:
-        return 0.2 * (1.0 + held / 64) * math.exp(0.3 * chance.gauss(0.0, 1.0))
+        return LATENCY_S * (1.0 + held / 64) * math.exp(0.3 * chance.gauss(0.0, 1.0))
 
-    _, seen = _answered(serve, bound=AdaptiveBound(ceiling=128, now_s=0.0), until_s=60.0, pause_s=0.0)
-    assert sum(seen) / len(seen) > 100
+    bounds = Loop(serve, bound=AdaptiveBound(ceiling=128, now_s=0.0), pause_s=0.0).run(60.0).bounds
+    assert sum(bounds) / len(bounds) > 100

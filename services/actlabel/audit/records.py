@@ -2,10 +2,9 @@
 
 from google.protobuf.message import DecodeError
 
-from actlabel.audit.facts import Fact, Flag, Place, TOPICS, decision_digest, short_digest
+from actlabel.audit.facts import TOPICS, Fact, Flag, Place, decision_digest, short_digest
 from actlabel.contracts.v1.item_pb2 import DeadLetter as Letter
 from actlabel.contracts.v1.item_pb2 import Item, Review
-from actlabel.core import topics
 from actlabel.stream.port import Record
 
 _SCALE = 1 << 16

@@ -30,7 +30,9 @@ def command(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess
     """Run `actlabel` in a process of its own on the same stream and database."""
     environment = {"ACTLABEL_STREAM": settings.stream, "ACTLABEL_DATABASE": settings.database, "ACTLABEL_STORAGE": settings.storage}
     here = {"PYTHONPATH": ":".join(sys.path), "COLUMNS": "150"}
-    return subprocess.run([sys.executable, "-m", "actlabel", *arguments], env=environment | here, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "actlabel", *arguments], env=environment | here, capture_output=True, text=True, check=False
+    )
 
 
 async def test_audit_on_kafka_while_stages_are_killed(tmp_path: Path, kafka_settings: Settings) -> None:

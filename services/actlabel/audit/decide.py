@@ -99,7 +99,7 @@ def _unregistered(history: History) -> Verdict:
     """What somebody else wrote to our topics is harmless where it was put aside at once; what came while we looked is none of ours yet."""
     early = [fact for fact in (*history.every(), *history.unreadable) if fact.flags & Flag.EARLY]
     if not early:
-        return Verdict(NEWCOMER, ())
+        return Verdict(FOREIGN if history.dead is not None else NEWCOMER, ())
     contained = history.dead is not None and not any(history.records[place] for place in TOPIC_PLACES[1:])
     return Verdict(FOREIGN, () if contained else ("unregistered",))
 

@@ -40,6 +40,9 @@ TOPICS: Final = {
 }
 """Kind of topic → place."""
 
+_NO_TOPIC: Final = Place.LETTER
+"""Stands for a topic that is none of ours, where a dead letter says where it was read."""
+
 KINDS: Final = {place: kind for kind, place in TOPICS.items()}
 
 
@@ -101,6 +104,12 @@ DTYPE: Final = np.dtype(
 """A packed fact with its id's digest as two integers."""
 
 FACT_BYTES: Final = DTYPE.itemsize
+
+
+def source_of(topic: str) -> Place:
+    """Name the place of a topic by its name; a dead letter may come from one that is none of ours."""
+    stage_first, _, _ = topic.removeprefix("actlabel.").partition(".")
+    return TOPICS.get(stage_first, _NO_TOPIC) if topic.startswith("actlabel.") else _NO_TOPIC
 
 
 def digest_of(key: bytes) -> bytes:

@@ -1,12 +1,12 @@
 """What an audit of a moving campaign holds on to, and in which order: topic ends, positions, database, topic ends again."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from actlabel.audit.decide import Moment
-from actlabel.audit.facts import TOPICS, Place
+from actlabel.audit.facts import TOPICS, Place, source_of
 from actlabel.core import topics
 from actlabel.host.host import Host
 from actlabel.runtime.database.port import load_statements
@@ -58,12 +58,4 @@ async def _committed(host: Host, uid: str) -> dict[tuple[int, int], int]:
 
 def place_of(partition: Partition) -> Place:
     """Name the place that a partition's records are facts of."""
-    return TOPICS[partition.topic.split(".")[1]]
-
-
-def by_topic(ends: Ends) -> Sequence[tuple[str, int]]:
-    """Sum the ends of each topic's partitions, in the order of the stream."""
-    totals: defaultdict[str, int] = defaultdict(int)
-    for partition, end in ends.items():
-        totals[partition.topic] += end
-    return sorted(totals.items(), key=lambda entry: TOPICS[entry[0].split(".")[1]])
+    return source_of(partition.topic)

@@ -2,7 +2,7 @@
 
 from google.protobuf.message import DecodeError
 
-from actlabel.audit.facts import TOPICS, Fact, Flag, Place, decision_digest, short_digest
+from actlabel.audit.facts import Fact, Flag, Place, decision_digest, short_digest, source_of
 from actlabel.contracts.v1.item_pb2 import DeadLetter as Letter
 from actlabel.contracts.v1.item_pb2 import Item, Review
 from actlabel.stream.port import Record
@@ -78,8 +78,7 @@ def _letter(record: Record, flags: Flag) -> Fact:
         letter = Letter.FromString(record.value)
     except DecodeError:
         return _fact(Place.LETTER, record, flags | Flag.UNREADABLE)
-    kind = letter.topic.split(".")[1] if letter.topic.count(".") == 2 else ""
-    source = TOPICS.get(kind, Place.LETTER)
+    source = source_of(letter.topic)
     return Fact(Place.LETTER, flags, record.partition.number, _revision(letter), 0, 0, letter.offset, source, 0, 0, 0, 0, 0)
 
 

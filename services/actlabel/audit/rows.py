@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from actlabel.audit.facts import TOPICS, Fact, Flag, Place, decision_digest
+from actlabel.audit.facts import Fact, Flag, Place, decision_digest, source_of
 from actlabel.audit.records import human_digest
 from actlabel.runtime.database.port import Database, Row, load_statements
 
@@ -60,8 +60,7 @@ def _dead(row: Row) -> Fact:
     flags = Flag.REPLAYING if row["replayed_at"] is not None else Flag(0)
     if row["purged_at"] is not None:
         flags |= Flag.PURGED
-    source = TOPICS.get(row["topic"].split(".")[1], Place.LETTER)
-    return _fact(Place.DEAD, flags, partition=row["partition"], offset=row["record_offset"], source=source)
+    return _fact(Place.DEAD, flags, partition=row["partition"], offset=row["record_offset"], source=source_of(row["topic"]))
 
 
 def _queue(row: Row) -> Fact:

@@ -14,8 +14,6 @@ from rich.text import Text
 
 from actlabel.cli.running import run_with_host
 from actlabel.contracts.v1.item_pb2 import Item
-from actlabel.core import topics
-from actlabel.core.errors import UserError
 from actlabel.host.host import Host
 from actlabel.stream.dead_records import Choice, DeadRecord, DeadRecords, Original, place_of
 
@@ -118,8 +116,6 @@ def _kinds(dead: Sequence[DeadRecord]) -> Counter[tuple[str, str]]:
 
 
 def _choice(items: Sequence[str] | None, stage: str | None, reason: str | None, *, purged: bool = False) -> Choice:
-    if stage is not None and stage not in topics.READS:
-        raise UserError(f"--stage {stage}: is no stage; there are {', '.join(topics.READS)}")
     return Choice(stage=stage, reason=reason, item_ids=frozenset(items) if items else None, purged=purged)
 
 

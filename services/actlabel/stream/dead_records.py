@@ -77,7 +77,7 @@ class DeadRecords:
 
     async def show(self, dead: DeadRecord) -> Original:
         """Return one with its bytes. Raises ``UserError`` when they are gone."""
-        originals = [original async for batch in self._originals(dead.uid, [dead]) for original in batch]
+        originals = [original async for batch in self.originals(dead.uid, [dead]) for original in batch]
         if not originals:
             raise UserError(f"{dead.item_id}: the bytes are neither on the dead topic nor at {place_of(dead)} any more")
         return originals[0]
@@ -90,7 +90,7 @@ class DeadRecords:
         """
         dead = await self.list(uid, choice)
         count = 0
-        async for batch in self._originals(uid, dead):
+        async for batch in self.originals(uid, dead):
             count += await self._send(uid, batch)
         return count
 
@@ -123,7 +123,7 @@ class DeadRecords:
             await self._database.execute(self._sql["keep_purged"], uid)
         return begun
 
-    async def _originals(self, uid: str, dead: Sequence[DeadRecord]) -> AsyncIterator[Sequence[Original]]:
+    async def originals(self, uid: str, dead: Sequence[DeadRecord]) -> AsyncIterator[Sequence[Original]]:
         """Find the bytes: on the dead topic in one pass, and where they did not fit there, in the topic they were read from."""
         missing = {(one.partition, one.offset): one for one in dead}
         ends = await self._stream.end_offsets(topics.topic(topics.DEAD, uid)) if dead else {}

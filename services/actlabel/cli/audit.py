@@ -15,6 +15,7 @@ from rich.text import Text
 from actlabel.audit.decide import FAULTS, IN_FLIGHT
 from actlabel.audit.handle import run_audit
 from actlabel.audit.ledger import Ledger
+from actlabel.cli.printable import printable
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
 
@@ -123,5 +124,4 @@ def _fault(fault: str, items: int) -> str:
 
 
 def _ids(first: tuple[str, ...]) -> list[str]:
-    """What a record says cannot steer a terminal."""
-    return [f"  {''.join(character if character.isprintable() else '�' for character in item_id)}" for item_id in first]
+    return [f"  {printable(item_id)}" for item_id in first]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from actlabel.cli.printable import printable
 from actlabel.cli.running import run_with_host
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.host.host import Host
@@ -38,8 +39,8 @@ def list_dead(campaign: Name, stage: Stage = None, reason: Reason = None, purged
     async def work(host: Host) -> None:
         table = Table("item", "stage", "reason", "since", "detail")
         for dead in await _records(host).list((await host.campaigns.newest(campaign)).uid, choice):
-            # what records and models say is shown as it is, never read as markup
-            table.add_row(*(Text(cell) for cell in (dead.item_id, dead.stage, dead.reason, _moment(dead.created_at), dead.detail)))
+            cells = (dead.item_id, dead.stage, dead.reason, _moment(dead.created_at), dead.detail)
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         Console().print(table)
 
     run_with_host(work)
@@ -129,10 +130,10 @@ def _moment(seconds: float) -> str:
 
 def _described(dead: DeadRecord) -> str:
     lines = [
-        f"item    {_line(dead.item_id)}",
+        f"item    {printable(dead.item_id)}",
         f"stage   {dead.stage}",
         f"reason  {dead.reason}",
-        f"detail  {_line(dead.detail)}",
+        f"detail  {printable(dead.detail)}",
         f"since   {_moment(dead.created_at)}",
         f"read at {place_of(dead)}",
     ]
@@ -141,11 +142,6 @@ def _described(dead: DeadRecord) -> str:
     if dead.purged_at is not None:
         lines.append(f"purged  {_moment(dead.purged_at)}")
     return "\n".join(lines) + "\n"
-
-
-def _line(text: str) -> str:
-    """What a record says cannot steer a terminal."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _content(original: Original) -> str:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from actlabel.cli.pauses import described
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
 from actlabel.host.progress import CampaignProgress, StageProgress, read_progress
@@ -111,7 +112,7 @@ def _lines(progress: CampaignProgress) -> list[str]:
     ]
     if progress.money.spent_usd or progress.money.held_usd or progress.money.lost_usd:
         lines.append(_money(progress))
-    return [*lines, *(f"PAUSED at {stage}: {reason}" for stage, reason in progress.status.pauses.items())]
+    return [*lines, *described(progress.status.name, progress.status.pauses)]
 
 
 def _money(progress: CampaignProgress) -> str:

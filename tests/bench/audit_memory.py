@@ -105,23 +105,29 @@ async def _commit(host: Host, group: str, topic: str) -> None:
     await host.stream._store([Commit(group=group, partition=partition, offset=end) for partition, end in ends.items()])
 
 
+def cpu_s() -> float:
+    """Return the CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def measure(items: int) -> None:
     """Print one line."""
     with tempfile.TemporaryDirectory(prefix="actlabel-bench-") as folder:
         files = {"stream": f"sqlite:///{folder}/stream.db", "database": f"sqlite:///{folder}/actlabel.db", "storage": f"{folder}/storage"}
         asyncio.run(_write(files, items))
         environment = {**os.environ, **{f"ACTLABEL_{name.upper()}": value for name, value in files.items()}}
-        began = time.monotonic()
+        began, used_s = time.monotonic(), cpu_s()
         command = [sys.executable, "-m", "actlabel", "audit", "audited", "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - began
+        seconds, used_s = time.monotonic() - began, cpu_s() - used_s
         said = json.loads(done.stdout) if done.stdout else {"state": done.stderr}
         log_bytes = sum(file.stat().st_size for file in Path(folder).glob("*.db"))
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     bound = said.get("memory_bytes", 0) / 2**20
     facts = said.get("facts", 0)
     print(
-        f"{items:>9} items {said['state']} exit {done.returncode}: {facts} facts in {seconds:.1f} s ({facts / seconds:,.0f}/s), "
+        f"{items:>9} items {said['state']} exit {done.returncode}: {facts} facts in {seconds:.1f} s, {used_s:.1f} s CPU, "
         f"peak {peak:.0f} MiB, facts bound {bound:.0f} MiB, files {log_bytes / 2**30:.2f} GiB",
         flush=True,
     )

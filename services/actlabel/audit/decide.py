@@ -99,7 +99,8 @@ def _unregistered(history: History) -> Verdict:
     """What somebody else wrote to our topics is harmless where it was put aside at once; what came while we looked is none of ours yet."""
     early = [fact for fact in (*history.every(), *history.unreadable) if fact.flags & Flag.EARLY]
     if not early:
-        return Verdict(FOREIGN if history.dead is not None else NEWCOMER, ())
+        is_foreign = history.dead is not None and history.dead.source == Place.LETTER  # put aside from a topic that is none of ours
+        return Verdict(FOREIGN if is_foreign else NEWCOMER, ())
     contained = history.dead is not None and not any(history.records[place] for place in TOPIC_PLACES[1:])
     return Verdict(FOREIGN, () if contained else ("unregistered",))
 

@@ -239,3 +239,35 @@ def test_a_dead_letter_of_an_older_revision_does_not_make_the_newer_one_dead() -
         letter._replace(place=Place.DEAD),
     ]
     assert judge(facts, moment) == ("merged", ())
+
+
+@pytest.mark.parametrize(("flags", "expected"), [(Flag.EARLY, ("open in review", ("two-places",))), (Flag(0), ("merged", ()))])
+def test_a_later_draw_that_merges_what_waits_for_a_reviewer(flags: Flag, expected: tuple[str, tuple[str, ...]]) -> None:
+    """Withdrawn between the two looks, that is movement; there before the queue was read, it is counted twice."""
+    sent = int(Flag.EARLY)
+    facts = [
+        BLANK._replace(place=Place.REGISTER, revision=1, flags=int(Flag.PRODUCED)),
+        *(BLANK._replace(place=place, revision=1, flags=sent) for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)),
+        BLANK._replace(place=Place.REVIEW, revision=1, draw=1, decision=1, flags=int(Flag.EARLY | Flag.SELECTED)),
+        BLANK._replace(place=Place.MERGED, revision=1, draw=2, decision=2, flags=int(flags)),
+        BLANK._replace(place=Place.DECISION, draw=1, decision=1),
+        BLANK._replace(place=Place.DECISION, draw=2, decision=2),
+        BLANK._replace(place=Place.QUEUE, revision=1, draw=1, flags=int(Flag.OPEN)),
+    ]
+    assert judge(facts, Moment(committed={}, emitting={})) == expected
+
+
+def test_a_revision_that_came_meanwhile_and_overtook_the_older_one_loses_nothing() -> None:
+    """The sampler drops the older revision; the register was read before the newer one was written."""
+    through = [
+        BLANK._replace(place=place, revision=revision, offset=revision)
+        for revision in (1, 2)
+        for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)
+    ]
+    facts = [
+        BLANK._replace(place=Place.REGISTER, revision=1, flags=int(Flag.PRODUCED)),
+        *through,
+        BLANK._replace(place=Place.MERGED, revision=2, draw=1, decision=1),
+    ]
+    committed = {(place, 0): 3 for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)}
+    assert judge(facts, Moment(committed=committed, emitting={})) == ("merged", ())

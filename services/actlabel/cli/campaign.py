@@ -7,13 +7,16 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from actlabel.chat.settlement import cost_of_answers, read_money
 from actlabel.chat.settlement import settle as settle_lost
+from actlabel.cli.pauses import described
 from actlabel.cli.running import run_with_host
 from actlabel.host.campaign_life import apply_campaign, delete_campaign
 from actlabel.host.host import Host
 from actlabel.runtime.campaign_file import read_campaign_file
+from actlabel.runtime.campaigns import CampaignStatus
 
 commands = typer.Typer(no_args_is_help=True, help="Labelling projects: a YAML file each.")
 Name = Annotated[str, typer.Argument(help="the campaign's name")]
@@ -41,13 +44,18 @@ def list_campaigns() -> None:
     """List every campaign."""
 
     async def work(host: Host) -> None:
-        table = Table("name", "version", "uid", "rule", "budget", "mode")
+        table = Table("name", "version", "uid", "rule", "budget", "mode", "status")
         for campaign in await host.campaigns.list():
-            sampler = campaign.file.sampler
-            table.add_row(campaign.name, str(campaign.version), campaign.uid, sampler.rule, str(sampler.budget), sampler.mode)
+            sampler, status = campaign.file.sampler, await host.campaigns.status(campaign.uid)
+            cells = (campaign.name, str(campaign.version), campaign.uid, sampler.rule, str(sampler.budget), sampler.mode)
+            table.add_row(*cells, Text("\n".join(described(campaign.name, status.pauses)) or _sealed(status)))
         Console().print(table)
 
     run_with_host(work)
+
+
+def _sealed(status: CampaignStatus) -> str:
+    return f"{len(status.seals)} batches sealed" if status.seals else "open"
 
 
 @commands.command()
@@ -61,8 +69,8 @@ def show(name: Name) -> None:
         typer.echo(f"# version {campaign.version}, uid {campaign.uid}, batch {status.batch}")
         for batch, items in status.seals.items():
             typer.echo(f"# batch {batch} is sealed with {items} items")
-        for stage, reason in status.pauses.items():
-            typer.echo(f"# paused at {stage}: {reason}")
+        for line in described(name, status.pauses):
+            typer.echo(f"# {line}")
 
     run_with_host(work)
 
@@ -86,17 +94,20 @@ def pause(name: Name, reason: Annotated[str, typer.Option(help="shown wherever t
     async def work(host: Host) -> None:
         campaign = await host.campaigns.newest(name)
         await host.campaigns.pause(campaign.uid, "*", reason)
+        typer.echo(f"{name}: paused at every stage; `actlabel campaign resume {name}` lifts it")
 
     run_with_host(work)
 
 
 @commands.command()
 def resume(name: Name) -> None:
-    """Lift every pause of a campaign."""
+    """Lift every pause of a campaign: one made by hand, by too many dead letters, or by a stage that could not go on."""
 
     async def work(host: Host) -> None:
         campaign = await host.campaigns.newest(name)
+        pauses = (await host.campaigns.status(campaign.uid)).pauses
         await host.campaigns.resume(campaign.uid)
+        typer.echo(f"{name}: " + (f"resumed at {', '.join(sorted(pauses))}" if pauses else "was not paused"))
 
     run_with_host(work)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -10,11 +11,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from actlabel.cli.pauses import described
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
-from actlabel.host.progress import CampaignProgress, StageProgress, read_progress
+from actlabel.host.progress import CampaignProgress, StageProgress, read_oldest, read_progress
 
 _RATE_WINDOW_S = 20.0
+_AGE_INTERVAL_S = 5.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,30 +27,50 @@ def add_to(app: typer.Typer) -> None:
 
 def watch(
     campaign: Annotated[str, typer.Argument(help="the campaign's name")],
-    once: Annotated[bool, typer.Option("--once", help="print one look and end")] = False,
+    once: Annotated[bool, typer.Option("--once", help="look for one interval, print and end")] = False,
     interval_s: Annotated[float, typer.Option("--interval", min=0.2, help="seconds between looks")] = 1.0,
 ) -> None:
-    """Show rate, done, cost so far and to come, and time left of each stage; Ctrl-C ends it."""
+    """Show rate, done, cost so far and to come, and time left of each stage, and why it is paused; Ctrl-C ends it."""
 
     async def work(host: Host) -> None:
         uid = (await host.campaigns.newest(campaign)).uid
-        rates = Rates()
+        looks = Looks(host, uid)
         console = Console()
-        first = await read_progress(host, uid)
         if once:
-            console.print(render(first, rates))
+            await looks.next()
+            await asyncio.sleep(interval_s)  # a rate needs two looks
+            console.print(await looks.next())
             return
-        with Live(render(first, rates), console=console, refresh_per_second=4) as live:
+        with Live(await looks.next(), console=console, refresh_per_second=4) as live:
             while True:
-                progress = await read_progress(host, uid)
-                rates.add(host.clock.monotonic(), progress)
-                live.update(render(progress, rates))
                 await asyncio.sleep(interval_s)
+                live.update(await looks.next())
 
     try:
         run_with_host(work)
     except KeyboardInterrupt:
         typer.echo()
+
+
+class Looks:
+    """One look after the other; ages cost reads of records and are renewed less often."""
+
+    def __init__(self, host: Host, uid: str) -> None:
+        """Nothing is read yet."""
+        self._host = host
+        self._uid = uid
+        self._rates = Rates()
+        self._oldest: Mapping[str, float] = {}
+        self._aged_s = -_AGE_INTERVAL_S
+
+    async def next(self) -> Group:
+        """Look, and draw."""
+        progress = await read_progress(self._host, self._uid)
+        now_s = self._host.clock.monotonic()
+        self._rates.add(now_s, progress)
+        if now_s - self._aged_s >= _AGE_INTERVAL_S:
+            self._oldest, self._aged_s = await read_oldest(self._host, self._uid), now_s
+        return render(progress, self._rates, self._oldest)
 
 
 class Rates:
@@ -71,21 +94,24 @@ class Rates:
         return (last[stage] - first[stage]) / (end - start)
 
 
-def render(progress: CampaignProgress, rates: Rates) -> Group:
-    """Draw one look."""
-    table = Table("stage", "done", "waiting", "per second", "dead", "cost so far", "cost to come", "time left")
+def render(progress: CampaignProgress, rates: Rates, oldest: Mapping[str, float] | None = None) -> Group:
+    """Draw one look. ``oldest``: stage → age in seconds of what waits there the longest, where it is known."""
+    table = Table("stage", "done", "waiting", "oldest", "per second", "dead", "cost so far", "cost to come", "time left")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for stage in progress.stages:
-        table.add_row(*_cells(stage, rates.per_second(stage.name), progress.registered))
+        table.add_row(*_cells(stage, rates.per_second(stage.name), progress.registered, (oldest or {}).get(stage.name)))
     return Group(table, *(Text(line) for line in _lines(progress)))
 
 
-def _cells(stage: StageProgress, rate: float, registered: int) -> list[str]:
+def _cells(stage: StageProgress, rate: float, registered: int, oldest_s: float | None) -> list[str]:
     left = max(registered - stage.done, stage.lag) if stage.name != "review-gateway" else stage.lag
     to_come = stage.cost_usd / stage.done * left if stage.done else 0.0
     return [
         stage.name,
         str(stage.done),
         str(stage.lag),
+        _duration(oldest_s) if oldest_s is not None and stage.lag else "",
         f"{rate:.1f}",
         str(stage.dead),
         f"${stage.cost_usd:.4f}",
@@ -109,9 +135,7 @@ def _lines(progress: CampaignProgress) -> list[str]:
         f"draws {progress.draws} · emitted {progress.emitted} of {progress.to_emit} · on merged {progress.merged_records} records",
         f"reviews {reviews} · budget {progress.budget if progress.budget is not None else 'not drawn yet'} · outbox {progress.outbox}",
     ]
-    if progress.money.spent_usd or progress.money.held_usd or progress.money.lost_usd:
-        lines.append(_money(progress))
-    return [*lines, *(f"PAUSED at {stage}: {reason}" for stage, reason in progress.status.pauses.items())]
+    return [*lines, _money(progress), *described(progress.status.name, progress.status.pauses)]
 
 
 def _money(progress: CampaignProgress) -> str:

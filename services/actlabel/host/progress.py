@@ -1,5 +1,6 @@
 """How far a campaign is: what `watch` shows and what waiting for rest asks."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,8 +9,10 @@ from actlabel.core import topics
 from actlabel.host.host import Host
 from actlabel.runtime.campaigns import CampaignStatus
 from actlabel.runtime.database.port import load_statements
+from actlabel.stream.port import Partition
 
 _OPEN_REVIEWS = ("waiting", "leased")
+_OLDEST_PARTITIONS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +106,29 @@ async def _stage(host: Host, uid: str, stage: str, dead: int, cost_usd: float) -
     committed = await host.stream.committed(topics.group(stage), topic)
     done = sum(offset or 0 for offset in committed.values())
     return StageProgress(name=stage, done=done, lag=sum(ends.values()) - done, dead=dead, cost_usd=cost_usd)
+
+
+async def read_oldest(host: Host, uid: str) -> Mapping[str, float]:
+    """Return, per stage that has something waiting, the age in seconds of the oldest record that it has not committed.
+
+    A record is as old as its time on that topic. It costs one short read per partition with a lag, of a stage's eight longest at most.
+    """
+    ages = await asyncio.gather(*(_oldest(host, stage, topics.topic(kind, uid)) for stage, kind in topics.READS.items()))
+    return {stage: age for stage, age in zip(topics.READS, ages, strict=True) if age is not None}
+
+
+async def _oldest(host: Host, stage: str, topic: str) -> float | None:
+    committed = await host.stream.committed(topics.group(stage), topic)
+    ends = await host.stream.end_offsets(topic)
+    lags = {partition: end - (committed.get(partition) or 0) for partition, end in ends.items()}
+    longest = sorted((partition for partition, lag in lags.items() if lag > 0), key=lags.__getitem__, reverse=True)[:_OLDEST_PARTITIONS]
+    moments = await asyncio.gather(*(_moment_ms(host, partition, committed.get(partition) or 0) for partition in longest))
+    known = [moment for moment in moments if moment is not None]
+    return max(0.0, host.clock.now() - min(known) / 1000) if known else None
+
+
+async def _moment_ms(host: Host, partition: Partition, offset: int) -> int | None:
+    """Return when the log took a record; None where that offset holds none."""
+    async for records in host.stream.scan(partition, start=offset, end=offset + 1):
+        return records[0].timestamp_ms if records else None
+    return None

@@ -6,6 +6,9 @@ DELETE FROM item WHERE uid = $1;
 -- name: dead
 DELETE FROM dead WHERE uid = $1;
 
+-- name: dead_purges
+DELETE FROM dead_purge WHERE uid = $1;
+
 -- name: results
 DELETE FROM result WHERE uid = $1;
 

@@ -17,12 +17,32 @@ SELECT COUNT(*) AS letters FROM dead WHERE uid = $1 AND stage = $2 AND created_a
 SELECT record_offset FROM dead WHERE uid = $1 AND topic = $2 AND partition = $3 AND record_offset >= $4;
 
 -- name: list
-SELECT uid, item_id, stage, reason, detail, topic, partition, record_offset, created_at FROM dead WHERE uid = $1 ORDER BY created_at, item_id;
+SELECT d.uid, d.item_id, d.stage, d.reason, d.detail, d.topic, d.partition, d.record_offset, d.created_at, d.replayed_at, p.purged_at
+FROM dead AS d LEFT JOIN dead_purge AS p ON p.uid = d.uid AND p.item_id = d.item_id
+WHERE d.uid = $1 ORDER BY d.created_at, d.item_id;
 
 -- name: begin_replay
-UPDATE dead SET replayed_at = $3 WHERE uid = $1 AND item_id = $2;
+-- What was purged stays where it is.
+UPDATE dead SET replayed_at = $3 WHERE uid = $1 AND item_id = $2
+AND NOT EXISTS (SELECT 1 FROM dead_purge AS p WHERE p.uid = dead.uid AND p.item_id = dead.item_id);
+
+-- name: replaying
+-- Of those whose replay was to begin: the ones that were not purged at the same moment.
+SELECT item_id FROM dead WHERE uid = $1 AND replayed_at IS NOT NULL AND item_id = ANY($2)
+AND NOT EXISTS (SELECT 1 FROM dead_purge AS p WHERE p.uid = dead.uid AND p.item_id = dead.item_id);
+
+-- name: keep_purged
+-- A purge that came at the same moment as the beginning of a replay wins.
+UPDATE dead SET replayed_at = NULL WHERE uid = $1
+AND EXISTS (SELECT 1 FROM dead_purge AS p WHERE p.uid = dead.uid AND p.item_id = dead.item_id);
 
 -- name: end_replay
 -- Leaves a row that has died again meanwhile.
 DELETE FROM dead
 WHERE uid = $1 AND item_id = $2 AND topic = $3 AND partition = $4 AND record_offset = $5 AND replayed_at IS NOT NULL;
+
+-- name: purge
+-- What a replay has begun with is on its way and cannot be given up any more.
+INSERT INTO dead_purge (uid, item_id, purged_at)
+SELECT uid, item_id, $3 FROM dead WHERE uid = $1 AND item_id = $2 AND replayed_at IS NULL /*postgres: FOR UPDATE */
+ON CONFLICT DO NOTHING;

@@ -1,8 +1,9 @@
-"""Dead letters as an operator sees them: listed, shown with their bytes, sent round again."""
+"""Dead letters as an operator sees them: listed, shown with their bytes, sent round again, given up."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from actlabel.contracts.v1.item_pb2 import DeadLetter as Letter
 from actlabel.core import topics
@@ -24,6 +25,28 @@ class DeadRecord:
     partition: Partition  # where it was read
     offset: int
     created_at: float  # seconds since 1970
+    is_replaying: bool = False  # a replay has begun and was not seen to end
+    purged_at: float | None = None  # seconds since 1970; given up for good
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which of a campaign's dead letters are meant; what is None leaves nothing out."""
+
+    stage: str | None = None
+    reason: str | None = None
+    item_ids: Collection[str] | None = None
+    purged: bool = False  # those that were purged, instead of the others
+
+    def takes(self, dead: DeadRecord) -> bool:
+        """Say whether one of them is meant."""
+        is_named = self.item_ids is None or dead.item_id in self.item_ids
+        is_kind = self.stage in {None, dead.stage} and self.reason in {None, dead.reason}
+        return is_named and is_kind and (dead.purged_at is not None) == self.purged
+
+
+EVERY: Final = Choice()
+"""All that were not purged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,51 +68,62 @@ class DeadRecords:
         self._clock = clock
         self._sql = load_statements("actlabel.stream", "dead_letters.sql")
 
-    async def list(self, uid: str) -> Sequence[DeadRecord]:
-        """Return what a campaign has put aside, oldest first."""
-        return [_dead(row) for row in await self._database.fetch(self._sql["list"], uid)]
+    async def list(self, uid: str, choice: Choice = EVERY) -> Sequence[DeadRecord]:
+        """Return what a campaign has put aside, oldest first. Raises ``UserError`` for an item by name that is not among them."""
+        chosen = [dead for dead in map(_dead, await self._database.fetch(self._sql["list"], uid)) if choice.takes(dead)]
+        if missing := set(choice.item_ids or ()) - {dead.item_id for dead in chosen}:
+            raise UserError(f"{min(missing)}: is not among the dead letters meant here; `actlabel dead list` names those that are")
+        return chosen
 
-    async def show(self, uid: str, item_id: str) -> Original:
-        """Return one of them with its bytes. Raises ``UserError`` when this item is not among them, or its bytes are gone."""
-        dead = await self._chosen(uid, [item_id])
-        originals = [original async for batch in self._originals(uid, dead) for original in batch]
+    async def show(self, dead: DeadRecord) -> Original:
+        """Return one with its bytes. Raises ``UserError`` when they are gone."""
+        originals = [original async for batch in self.originals(dead.uid, [dead]) for original in batch]
         if not originals:
-            raise UserError(f"{item_id}: the bytes are neither on the dead topic nor at {_place(dead[0])} any more")
+            raise UserError(f"{dead.item_id}: the bytes are neither on the dead topic nor at {place_of(dead)} any more")
         return originals[0]
 
-    async def replay(self, uid: str, item_ids: Collection[str] | None = None) -> int:
-        """Append the original bytes to the topics they were read from, all or the named items; return how many.
+    async def replay(self, uid: str, choice: Choice = EVERY) -> int:
+        """Append the original bytes to the topics they were read from; return how many.
 
         Each counts as in flight again. Interrupted, it may be repeated: an item that went round already is not among the dead any more,
         one that was just sent goes round twice, which the stages absorb. Raises ``UserError`` for an item that is not among them.
         """
-        dead = await self._chosen(uid, item_ids)
+        dead = await self.list(uid, choice)
         count = 0
-        async for batch in self._originals(uid, dead):
-            await self._send(batch)
-            count += len(batch)
+        async for batch in self.originals(uid, dead):
+            count += await self._send(uid, batch)
         return count
 
-    async def _chosen(self, uid: str, item_ids: Collection[str] | None) -> Sequence[DeadRecord]:
-        every = await self.list(uid)
-        if item_ids is None:
-            return every
-        chosen = [dead for dead in every if dead.item_id in set(item_ids)]
-        if missing := set(item_ids) - {dead.item_id for dead in chosen}:
-            raise UserError(f"{min(missing)}: is not among the dead letters of this campaign; `actlabel dead list` names those that are")
-        return chosen
+    async def purge(self, uid: str, choice: Choice = EVERY) -> int:
+        """Give records up for good; return how many.
 
-    async def _send(self, batch: Sequence[Original]) -> None:
-        """The row says first that a replay has begun, and goes last: a kill in between leaves it to be replayed again, never lost."""
+        Each stays a dead row, so that nothing counts it as lost, but none is replayed any more. The message stays on the dead topic,
+        from which single records cannot be removed, until the campaign is deleted. What a replay has begun with is left out.
+        """
+        dead = [one for one in await self.list(uid, choice) if not one.is_replaying]
         now = self._clock.now()
-        dead = [original.dead for original in batch]
-        await self._database.execute_many(self._sql["begin_replay"], [(one.uid, one.item_id, now) for one in dead])
-        producer = self._stream.producer()
-        await asyncio.gather(*(producer.send(o.dead.partition.topic, key=o.key, value=o.value) for o in batch))
-        ended = [(one.uid, one.item_id, *one.partition, one.offset) for one in dead]
-        await self._database.execute_many(self._sql["end_replay"], ended)
+        await self._database.execute_many(self._sql["purge"], [(uid, one.item_id, now) for one in dead])
+        return len(dead)
 
-    async def _originals(self, uid: str, dead: Sequence[DeadRecord]) -> AsyncIterator[Sequence[Original]]:
+    async def _send(self, uid: str, batch: Sequence[Original]) -> int:
+        """The row says first that a replay has begun, and goes last: a kill in between leaves it to be replayed again, never lost."""
+        begun = await self._begin(uid, [original.dead.item_id for original in batch])
+        sent = [original for original in batch if original.dead.item_id in begun]
+        producer = self._stream.producer()
+        await asyncio.gather(*(producer.send(o.dead.partition.topic, key=o.key, value=o.value) for o in sent))
+        ended = [(uid, o.dead.item_id, *o.dead.partition, o.dead.offset) for o in sent]
+        await self._database.execute_many(self._sql["end_replay"], ended)
+        return len(sent)
+
+    async def _begin(self, uid: str, item_ids: Sequence[str]) -> frozenset[str]:
+        now = self._clock.now()
+        await self._database.execute_many(self._sql["begin_replay"], [(uid, item_id, now) for item_id in item_ids])
+        begun = frozenset(row["item_id"] for row in await self._database.fetch(self._sql["replaying"], uid, list(item_ids)))
+        if len(begun) < len(set(item_ids)):
+            await self._database.execute(self._sql["keep_purged"], uid)
+        return begun
+
+    async def originals(self, uid: str, dead: Sequence[DeadRecord]) -> AsyncIterator[Sequence[Original]]:
         """Find the bytes: on the dead topic in one pass, and where they did not fit there, in the topic they were read from."""
         missing = {(one.partition, one.offset): one for one in dead}
         ends = await self._stream.end_offsets(topics.topic(topics.DEAD, uid)) if dead else {}
@@ -113,7 +147,8 @@ def _take(records: Sequence[Record], missing: dict[tuple[Partition, int], DeadRe
     return found
 
 
-def _place(dead: DeadRecord) -> str:
+def place_of(dead: DeadRecord) -> str:
+    """Say where a record was read."""
     return f"{dead.partition.topic}/{dead.partition.number} offset {dead.offset}"
 
 
@@ -127,4 +162,6 @@ def _dead(row: Row) -> DeadRecord:
         partition=Partition(row["topic"], row["partition"]),
         offset=row["record_offset"],
         created_at=row["created_at"],
+        is_replaying=row["replayed_at"] is not None,
+        purged_at=row["purged_at"],
     )

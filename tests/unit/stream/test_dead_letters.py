@@ -13,6 +13,7 @@ from actlabel.core import topics
 from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater, UserError
 from actlabel.runtime.clock import SystemClock
 from actlabel.runtime.database.port import Database
+from actlabel.stream.dead_records import Choice
 from actlabel.stream.port import MAX_RECORD_BYTES, Partition, Record
 from tests.unit.stream.bed import FAST, STAGE, Bed, Handler, until
 
@@ -133,7 +134,7 @@ async def test_a_record_that_is_too_large_with_its_envelope_leaves_its_bytes_whe
     async with bed.running(handler):
         await until(lambda: bed.at_rest(campaign))
     assert [letter.value for letter in letters(bed, campaign)] == [b""]
-    assert (await bed.dead.show(campaign.uid, "large")).value == value
+    assert (await bed.dead.show((await bed.dead.list(campaign.uid))[0])).value == value
 
 
 async def test_show_and_replay_of_items_by_name(bed: Bed) -> None:
@@ -143,10 +144,11 @@ async def test_show_and_replay_of_items_by_name(bed: Bed) -> None:
     async with bed.running(handler):
         await until(lambda: bed.at_rest(campaign))
         handler.failing.clear()
-        assert (await bed.dead.show(campaign.uid, "item-1")).value == bed.item(campaign, "item-1")
+        (one,) = await bed.dead.list(campaign.uid, Choice(item_ids=["item-1"]))
+        assert (await bed.dead.show(one)).value == bed.item(campaign, "item-1")
         with pytest.raises(UserError, match="item-7"):
-            await bed.dead.replay(campaign.uid, ["item-1", "item-7"])
-        assert await bed.dead.replay(campaign.uid, ["item-1"]) == 1
+            await bed.dead.replay(campaign.uid, Choice(item_ids=["item-1", "item-7"]))
+        assert await bed.dead.replay(campaign.uid, Choice(item_ids=["item-1"])) == 1
         await until(lambda: "item-1" in bed.out(campaign))
         assert {one.item_id for one in await bed.dead.list(campaign.uid)} == {"item-0", "item-2"}
         assert await bed.dead.replay(campaign.uid) == 2

@@ -70,3 +70,11 @@ CREATE TABLE IF NOT EXISTS dead (
     replayed_at DOUBLE PRECISION,
     PRIMARY KEY (uid, item_id)
 );
+
+-- Dead letters that were given up for good: the item stays dead, and nothing sends it round again.
+CREATE TABLE IF NOT EXISTS dead_purge (
+    uid TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    purged_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (uid, item_id)
+);

@@ -1,0 +1,1 @@
+"""The conservation ledger of a campaign, proved from its topics by sets of ids, in bounded memory."""

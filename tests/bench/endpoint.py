@@ -5,15 +5,11 @@ It remembers no recording, so that a million texts cost it nothing: label and do
 
 import asyncio
 import contextlib
-import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[2] / "services"), str(Path(__file__).parents[2])]
 
 import orjson
 import uvloop
@@ -68,9 +64,7 @@ class Endpoint:
 @contextlib.contextmanager
 def endpoint(latency_ms: float = 0.0) -> Iterator[Endpoint]:
     """Run an endpoint while the block runs."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "services")}
-    command = [sys.executable, __file__, str(latency_ms)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen([sys.executable, __file__, str(latency_ms)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield Endpoint(process.stdout.readline().strip(), process.pid)

@@ -1,4 +1,4 @@
-"""actlabel, as `actlabel up` runs it: ``python ours.py WORK.json``. One process, SQLite log and SQLite database, nothing shared with the peers.
+"""actlabel, as `actlabel up` runs it: ``python ours.py WORK.json``. One process, SQLite log and SQLite database.
 
 What the peers do not do is done all the same: every record and every answer is on disk before the next step, offsets are committed.
 """
@@ -44,7 +44,7 @@ async def main(work: dict) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(_stages(host, work))
             await _take_in(host, campaign, Path(work["rows"]))
-            while await _records(host, campaign, last) < work["count"]:
+            while await _records(host, campaign, last) < work["count"]:  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.1)
             host.stop.set()
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from openai import AsyncOpenAI
@@ -31,20 +32,17 @@ async def label(client: AsyncOpenAI, row: dict) -> dict:
     return done
 
 
-async def main() -> None:
+async def label_all(rows: Iterator[dict]) -> list[dict]:
     """As many workers as calls may be in flight."""
-    with Path(work["rows"]).open() as lines:
-        rows = iter([json.loads(line) for line in lines])
-    done = []
-
     async with AsyncOpenAI(base_url=work["url"], api_key="none") as client:
 
-        async def worker() -> None:
-            for row in rows:
-                done.append(await label(client, row))
+        async def worker() -> list[dict]:
+            return [await label(client, row) for row in rows]
 
-        await asyncio.gather(*(worker() for _ in range(work["in_flight"] * len(work["steps"]))))
-    Path(work["out"]).write_text("".join(json.dumps(row) + "\n" for row in done))
+        parts = await asyncio.gather(*(worker() for _ in range(work["in_flight"] * len(work["steps"]))))
+    return [row for part in parts for row in part]
 
 
-asyncio.run(main())
+with Path(work["rows"]).open() as lines:
+    made = asyncio.run(label_all(map(json.loads, lines)))
+Path(work["out"]).write_text("".join(json.dumps(row) + "\n" for row in made))

@@ -25,7 +25,7 @@ class Annotate(TextGeneration):
         """What is added to a row."""
         return ["label", "model_name"]
 
-    def format_output(self, output: str | None, input: dict[str, Any] | None = None) -> dict[str, Any]:
+    def format_output(self, output: str | None, input: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: A002 - its name there
         """Parse."""
         return {"label": json.loads(output or "{}")["label"]}
 
@@ -38,7 +38,7 @@ class Criticize(TextGeneration):
         """What is added to a row."""
         return ["error_probability", "model_name"]
 
-    def format_output(self, output: str | None, input: dict[str, Any] | None = None) -> dict[str, Any]:
+    def format_output(self, output: str | None, input: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: A002 - its name there
         """Parse."""
         return {"error_probability": json.loads(output or "{}")["error_probability"]}
 

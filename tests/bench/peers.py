@@ -179,10 +179,8 @@ def measured(bench: Bench, programs: Sequence[str], sizes: tuple[int, int], roun
         for program in programs:
             small, large = (bench.run(program, size) for size in sizes)
             turn[program] = (small, large)
-            print(
-                f"  {program:10} {large.count / large.cpu_s:7.0f} rows/CPU s, marginal {_marginal(small, large):7.0f}; {large.wall_s:.1f} s",
-                flush=True,
-            )
+            rates = f"{large.count / large.cpu_s:7.0f} rows/CPU s, marginal {_marginal(small, large):7.0f}"
+            print(f"  {program:10} {rates}; {large.wall_s:.1f} s", flush=True)
         yield turn
 
 

@@ -57,7 +57,7 @@ class Bench:
 
     def __init__(self, folder: Path, venvs: Path, server: Endpoint, *, steps: int, in_flight: int) -> None:
         self.folder, self.venvs, self.server, self.in_flight = folder, venvs, server, in_flight
-        self.campaign = _campaign(server.url, in_flight)
+        self.campaign = campaign_on(server.url, in_flight)
         self.steps = _steps(self.campaign)[:steps]
         self._numbers = iter(range(10_000))
 
@@ -83,23 +83,29 @@ class Bench:
     def _work(self, folder: Path, program: str, count: int) -> Path:
         rows = folder / "rows.jsonl"
         # distinct texts in every run: an answer that was kept anywhere would be seen as a row that was not asked
-        texts = ((f"row-{n}", _text(f"{folder.name}, statement {n}")) for n in range(count))
+        texts = ((f"row-{n}", text(f"{folder.name}, statement {n}")) for n in range(count))
         ours = program == "actlabel"
         rows.write_text(
             "".join(json.dumps({"id": i, "text": t} if ours else {"id": i, "user": _marked(t, self.campaign)}) + "\n" for i, t in texts)
         )
-        out = folder / ("data" if ours else "out.parquet")
-        document = {
-            "url": self.server.url, "rows": str(rows), "out": str(out), "count": count, "in_flight": self.in_flight,
-            "steps": self.steps, "campaign": self.campaign.model_dump(mode="json") if ours else None,
-        }  # fmt: skip
+        document: dict[str, Any] = {"rows": str(rows), "in_flight": self.in_flight}
+        if ours:
+            stages = {1: "annotate", 2: "criticize"}[len(self.steps)]
+            document |= {
+                "folder": str(folder / "data"),
+                "count": count,
+                "stages": stages,
+                "campaign": self.campaign.model_dump(mode="json"),
+            }
+        else:
+            document |= {"url": self.server.url, "out": str(folder / "out.parquet"), "steps": self.steps}
         work = folder / "work.json"
         work.write_text(json.dumps(document))
         return work
 
     def _command(self, program: str, work: Path) -> Sequence[str]:
         if program == "actlabel":
-            return [sys.executable, str(_HERE / "peer" / "ours.py"), str(work)]
+            return [sys.executable, str(_HERE / "one_process.py"), str(work)]
         return [str(self.venvs / program / "bin/python"), str(_HERE / "peer" / _REQUIREMENTS[program][0]), str(work)]
 
     def _check(self, program: str, count: int) -> None:
@@ -112,7 +118,8 @@ class Bench:
             raise SystemExit(f"{program}: {log['most_in_flight']} calls at once where {allowed} were allowed")
 
 
-def _campaign(url: str, in_flight: int) -> CampaignFile:
+def campaign_on(url: str, in_flight: int) -> CampaignFile:
+    """A campaign whose models are at ``url``."""
     labels = dict.fromkeys(LABELS, "One sentence that describes what this label means.")
     model = {"endpoint": url, "model": "m", "strategy": "naive", "calls_in_flight": in_flight}
     return CampaignFile.model_validate(
@@ -139,7 +146,8 @@ def _format(schema: AnswerSchema) -> dict[str, Any]:
     return dict(json.loads(schema.response_format))
 
 
-def _text(start: str) -> str:
+def text(start: str) -> str:
+    """A text of some 340 characters."""
     return f"{start}. " + "Sea level rise threatens the coast of many countries. " * 6
 
 

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from endpoint import Endpoint, endpoint
-from peers import campaign_on, text
-from real_services import RealServices, real_services
-from result import Figure
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.bench.endpoint import Endpoint, endpoint
+from tests.bench.peers import campaign_on, text
+from tests.bench.real_services import RealServices, real_services
+from tests.bench.result import Figure
 
 _HERE = Path(__file__).parent
 

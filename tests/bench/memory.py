@@ -25,15 +25,17 @@ from pathlib import Path
 import orjson
 import psutil
 import uvloop
-from endpoint import endpoint
-from peers import text
-from real_services import RealServices, real_services
-from result import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from actlabel.core import topics
 from actlabel.runtime.campaigns import Campaign
 from tests.acceptance.fleet import Member, eventually
 from tests.acceptance.pipeline import System, make_settings, system
+from tests.bench.endpoint import endpoint
+from tests.bench.peers import text
+from tests.bench.real_services import RealServices, real_services
+from tests.bench.result import Figure
 
 EARLY = 10_000
 _TEXTS = 1000

@@ -12,22 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import uvloop
 import yaml
 
 from actlabel.annotator.main import run as run_annotator
+from actlabel.cli.running import run_with_host
 from actlabel.cli.serve import run_stages
 from actlabel.core import topics
 from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.campaign_life import apply_campaign
-from actlabel.host.host import Host, open_host
+from actlabel.host.host import Host
 from actlabel.intake.fields import Fields
 from actlabel.intake.ingest import ingest
 from actlabel.intake.register import Register
 from actlabel.runtime.campaign_file import parse_campaign
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.lifecycle import run_together
-from actlabel.runtime.log import configure_logs
 from actlabel.runtime.media import MediaStore
 from actlabel.runtime.settings import Settings, load_settings
 
@@ -59,15 +58,16 @@ class Work:
             storage=str(self.folder / "storage"),
             calls_in_flight=2 * self.in_flight,
             review_port=0,
+            log_level="warning",
         )
 
 
 _LAST = {"annotate": (topics.ANNOTATED,), "criticize": (topics.CRITIQUED,), "all": (topics.MERGED, topics.REVIEW)}
 
 
-async def main(work: Work) -> None:
+async def through(host: Host, work: Work) -> None:
     """Take the rows in, run the stages until all are through."""
-    async with open_host(work.settings(), runs_stages=True) as host, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         campaign = await apply_campaign(host, parse_campaign(yaml.safe_dump(work.campaign), where="bench"))
         group.create_task(_stages(host, work.stages))
         await _until_joined(host)
@@ -113,5 +113,5 @@ async def _records(host: Host, campaign: Campaign, kinds: tuple[str, ...]) -> in
 
 
 if __name__ == "__main__":
-    configure_logs(level="warning", json=False)
-    uvloop.run(main(Work.read(Path(sys.argv[1]))))
+    chosen = Work.read(Path(sys.argv[1]))
+    run_with_host(lambda host: through(host, chosen), runs_stages=True, settings=chosen.settings())

@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from endpoint import LABELS, Endpoint, endpoint
-from result import Figure
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from actlabel.annotator.domain import strategy_of as annotator_strategy
 from actlabel.chat.port import AnswerSchema
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.criticizer.domain import strategy_of as criticizer_strategy
 from actlabel.runtime.campaign_file import CampaignFile
+from tests.bench.endpoint import LABELS, Endpoint, endpoint
+from tests.bench.result import Figure
 
 _HERE = Path(__file__).parent
 _REQUIREMENTS = {

@@ -4,9 +4,12 @@ The table stands between two marker comments; what the benchmarks appended with 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from result import Figure, read_figures
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.bench.result import Figure, read_figures
 
 _BEGIN = "<!-- figures: written by tests/bench/table.py -->"
 _END = "<!-- end of figures -->"

@@ -20,5 +20,7 @@ def random_number(key: bytes, item_id: str) -> int:
 
 def random_numbers(key: bytes, ids: Sequence[str]) -> NDArray[np.uint64]:
     """Return the numbers (n,) of many items, in their order."""
-    numbers = b"".join(hmac.digest(key, item_id.encode(), hashlib.sha256)[:_BYTES] for item_id in ids)
+    numbers = bytearray()
+    for item_id in ids:  # joined as they come: a million byte strings at once would weigh more than all numbers
+        numbers += hmac.digest(key, item_id.encode(), hashlib.sha256)[:_BYTES]
     return np.frombuffer(numbers, dtype=">u8").astype(np.uint64)

@@ -1,13 +1,16 @@
 """The first pass: everything that can be refused is refused before anything is written."""
 
 import hashlib
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from actlabel.core.errors import UserError
 from actlabel.intake.raw_record import RawRecord
 
 SHOWN_PROBLEMS = 20
+_CACHE_KIB = 8192
 
 
 @dataclass(slots=True)
@@ -36,34 +39,45 @@ class Findings:
 
 
 class Uniqueness:
-    """Remembers ids with their content: 32 bytes an item and Python's overhead, about 250 bytes."""
+    """Remembers ids with their content, in a temporary file that nobody else sees: a file of any length is checked in the same memory."""
 
     def __init__(self) -> None:
-        """Begin with nothing seen."""
-        self._seen: dict[bytes, tuple[bytes, str]] = {}
+        """Begin with nothing seen. SQLite keeps what is small in memory, removes the file when it is closed, and at a crash."""
+        self._seen = sqlite3.connect("", isolation_level=None)
+        self._seen.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._seen.execute("PRAGMA journal_mode = OFF")  # nothing here is worth a second write
+        self._seen.execute("CREATE TABLE seen (id BLOB PRIMARY KEY, content BLOB NOT NULL, place TEXT NOT NULL) WITHOUT ROWID")
+        self._seen.execute("BEGIN")  # one transaction for all: it is never committed
 
     def is_duplicate(self, record: RawRecord) -> bool:
         """Say whether id and content came before. Raises ``UserError`` when the id came with other content."""
         key = hashlib.blake2b(record.id.encode(), digest_size=16).digest()
         content = record.content_sha256()[:16]
-        first = self._seen.setdefault(key, (content, record.where))
-        if first[0] != content:
-            raise UserError(f"{record.where}: id {record.id!r} came with other content at {first[1]}; ids are unique in a campaign")
-        return first[1] != record.where
+        added = self._seen.execute("INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (key, content, record.where)).rowcount
+        if added:
+            return False
+        first, place = self._seen.execute("SELECT content, place FROM seen WHERE id = ?", (key,)).fetchone()
+        if first != content:
+            raise UserError(f"{record.where}: id {record.id!r} came with other content at {place}; ids are unique in a campaign")
+        return True
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._seen.close()
 
 
 def distinct(records: Iterable[RawRecord | UserError], findings: Findings, refuse: Callable[[UserError], None]) -> Iterator[RawRecord]:
     """Yield each usable record once, in order; hand each problem to ``refuse`` and count it."""
-    seen = Uniqueness()
-    for record in records:
-        findings.records += 1
-        try:
-            if isinstance(record, UserError):
-                raise record
-            if seen.is_duplicate(record):
-                findings.duplicates += 1
-            else:
-                yield record
-        except UserError as problem:
-            findings.add(problem)
-            refuse(problem)
+    with closing(Uniqueness()) as seen:
+        for record in records:
+            findings.records += 1
+            try:
+                if isinstance(record, UserError):
+                    raise record
+                if seen.is_duplicate(record):
+                    findings.duplicates += 1
+                else:
+                    yield record
+            except UserError as problem:
+                findings.add(problem)
+                refuse(problem)

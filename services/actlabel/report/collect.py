@@ -1,58 +1,28 @@
-"""Reads what a report needs: decisions and costs from the database, answers from the merged topic."""
+"""Reads what a report needs: decisions and costs from the database, answers from the merged topic.
+
+Rows are read a page at a time and kept as columns, some hundred bytes an item in all: a report over ten million items fits a laptop.
+"""
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from array import array
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from actlabel.contracts.v1.item_pb2 import Item, Review
 from actlabel.core.errors import UserError
-from actlabel.dataset.merged import final_label, human_label, read_merged
+from actlabel.dataset.merged import read_merged
 from actlabel.host.host import Host
+from actlabel.report.columns import UNKNOWN, Answered, Decided, Keys, Labels, Lookup, Registered, as_keys, key, keys, taken
 from actlabel.report.evidence import DecidedItems, DrawFacts, Evidence, Ledger, StageCost
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.database.port import Row, load_statements
 
-
-@dataclass(slots=True)
-class _Answers:
-    """What the merged topic says about each item."""
-
-    gold: Mapping[str, str]
-    ids: set[str] = field(default_factory=set)
-    reviewed: set[str] = field(default_factory=set)
-    undecidable: set[str] = field(default_factory=set)
-    corrected: set[str] = field(default_factory=set)
-    model_wrong: set[str] = field(default_factory=set)
-    final_wrong: set[str] = field(default_factory=set)
-    review_seconds: float = 0.0
-    last_review: float = 0.0
-
-    def add(self, item: Item) -> None:
-        """Take one merged item."""
-        self.ids.add(item.id)
-        human = human_label(item)
-        if human is not None:
-            self.reviewed.add(item.id)
-            if human != item.annotation.label:
-                self.corrected.add(item.id)
-        if item.review.outcome == Review.OUTCOME_UNDECIDABLE:
-            self.undecidable.add(item.id)
-        if item.HasField("review"):
-            self.review_seconds += item.review.seconds
-            self.last_review = max(self.last_review, item.review.reviewed_at.ToNanoseconds() / 1e9)
-        self._compare(item, self.gold.get(item.id))
-
-    def _compare(self, item: Item, gold: str | None) -> None:
-        if gold is None:
-            return
-        if item.annotation.label != gold:
-            self.model_wrong.add(item.id)
-        if final_label(item) != gold:
-            self.final_wrong.add(item.id)
+_PAGE: Final = 10_000
+_REVIEWED: Final = 1
+_UNDECIDABLE: Final = 2
 
 
 async def collect(host: Host, campaign: Campaign) -> Evidence:
@@ -64,15 +34,16 @@ async def collect(host: Host, campaign: Campaign) -> Evidence:
             f"campaign {campaign.name!r} has no complete draw yet, so nothing is decided; "
             f"`actlabel watch {campaign.name}` shows what it waits for"
         )
-    registered = await host.database.fetch(sql["registered"], campaign.uid)
-    answers = _Answers({row["item_id"]: row["gold"] for row in registered if row["gold"] is not None})
+    labels = Labels()
+    registered = await _registered(host, campaign.uid, labels)
     merged = await read_merged(host.stream, campaign.uid)
+    answers = Answered(labels)
     async for item in merged.items():
         answers.add(item)
     counting = {row["batch"]: row for row in draws}.values()  # the latest of each batch
-    decisions = [(row, await host.database.fetch(sql["decisions"], campaign.uid, row["draw"])) for row in counting]
+    decisions = [(row, await _decided(host, campaign.uid, row["draw"])) for row in counting]
     costs = await host.database.fetch(sql["costs"], campaign.uid)
-    ids = {row["item_id"] for row in registered}
+    starts = [] if registered.first_at is None else [registered.first_at]
     return Evidence(
         campaign=campaign.name,
         uid=campaign.uid,
@@ -80,14 +51,44 @@ async def collect(host: Host, campaign: Campaign) -> Evidence:
         question=campaign.file.task.question,
         annotator=campaign.file.annotator.model,
         criticizer=campaign.file.criticizer.model,
-        draws=[_draw_facts(row, rows) for row, rows in decisions],
-        items=_items(decisions, answers),
-        ledger=await _ledger(host, campaign.uid, ids, answers.ids),
+        draws=[_draw_facts(row, decided) for row, decided in decisions],
+        items=_items([decided for _, decided in decisions], registered, answers),
+        ledger=await _ledger(host, campaign.uid, registered.keys, as_keys(answers.keys)),
         costs=[StageCost(stage=row["stage"], answers=row["answers"], cost_usd=float(row["cost_usd"])) for row in costs],
         review_seconds=answers.review_seconds,
-        seconds=_seconds([row["created_at"] for row in registered], [answers.last_review, *(row["last_at"] for row in costs)]),
+        seconds=_seconds(starts, [answers.last_review, *(row["last_at"] for row in costs)]),
         unreadable=merged.unreadable,
     )
+
+
+async def _pages(host: Host, statement: str, uid: str, *more: Any) -> AsyncIterator[Sequence[Row]]:
+    """Yield the rows of a statement that takes the last id seen as its second value, a page at a time."""
+    sql = load_statements("actlabel.report")[statement]
+    last = ""
+    while rows := await host.database.fetch(sql, uid, last, _PAGE, *more):
+        yield rows
+        last = rows[-1]["item_id"]
+
+
+async def _registered(host: Host, uid: str, labels: Labels) -> Registered:
+    packed, gold, first_at = bytearray(), array("i"), math.inf
+    async for rows in _pages(host, "registered", uid):
+        for row in rows:
+            packed += key(row["item_id"])
+            gold.append(labels.code(row["gold"]))
+        first_at = min(first_at, *(row["created_at"] for row in rows))
+    codes = np.frombuffer(gold, dtype=np.int32) if gold else np.empty(0, dtype=np.int32)
+    return Registered(keys=as_keys(packed), gold=codes, first_at=first_at if gold else None)
+
+
+async def _decided(host: Host, uid: str, draw: int) -> Decided:
+    parts: list[NDArray[np.int64]] = []
+    packed = bytearray()
+    columns = ("block", "cell", "cell_selected", "cell_size", "epsilon_q16", "selected")
+    async for rows in _pages(host, "decisions", uid, draw):
+        packed += keys(row["item_id"] for row in rows).tobytes()
+        parts.append(np.array([[int(row[name]) for name in columns] for row in rows], dtype=np.int64))
+    return Decided(keys=as_keys(packed), values=np.concatenate(parts) if parts else np.empty((0, len(columns)), dtype=np.int64))
 
 
 def _seconds(starts: Iterable[float], ends: Iterable[float]) -> float:
@@ -95,9 +96,10 @@ def _seconds(starts: Iterable[float], ends: Iterable[float]) -> float:
     return max(0.0, last - first)
 
 
-def _draw_facts(draw: Row, decisions: Sequence[Row]) -> DrawFacts:
+def _draw_facts(draw: Row, decided: Decided) -> DrawFacts:
     parameters = json.loads(draw["parameters"])
-    quotas = Counter(row["block"] for row in decisions if row["selected"])
+    blocks, counts = np.unique(decided.block[decided.selected], return_counts=True)
+    quotas = dict(zip(blocks.tolist(), counts.tolist(), strict=True))
     audit_share, rule = float(parameters["audit_share"]), draw["rule"]
     return DrawFacts(
         number=draw["draw"],
@@ -107,10 +109,10 @@ def _draw_facts(draw: Row, decisions: Sequence[Row]) -> DrawFacts:
         audit_share=audit_share,
         budget=draw["budget"],
         selected=sum(quotas.values()),
-        population=len(decisions),
+        population=len(decided.keys),
         calibration_version=draw["calibration_version"],
         key_sha256=parameters["key_sha256"],
-        blocks=len({row["block"] for row in decisions} - {0}),
+        blocks=len(set(np.unique(decided.block).tolist()) - {0}),
         audit_reviews=_audit_reviews(rule, audit_share, quotas),
     )
 
@@ -124,43 +126,55 @@ def _audit_reviews(rule: str, audit_share: float, quotas: Mapping[int, int]) -> 
     return float(sum(min(quota, max(2, math.ceil(audit_share * quota - 1e-9))) for quota in quotas.values()))
 
 
-def _items(decisions: Sequence[tuple[Row, Sequence[Row]]], answers: _Answers) -> DecidedItems:
-    rows = [(draw["draw"], row) for draw, rows in decisions for row in rows]
-    ids = [row["item_id"] for _, row in rows]
-    cells = {key: number for number, key in enumerate(sorted({(draw, row["block"], row["cell"]) for draw, row in rows}))}
-
-    def among(members: set[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.fromiter((item_id in members for item_id in ids), dtype=np.bool_, count=len(ids))
-
-    def column(name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.fromiter((row[name] for _, row in rows), dtype=np.int64, count=len(rows))
-
+def _items(decisions: Sequence[Decided], registered: Registered, answers: Answered) -> DecidedItems:
+    wanted = np.concatenate([decided.keys for decided in decisions])
+    values = np.concatenate([decided.values for decided in decisions])
+    draw = np.repeat(np.arange(len(decisions)), [len(decided.keys) for decided in decisions])
+    place = Lookup(as_keys(answers.keys)).places(wanted)
+    gold = taken(registered.gold, Lookup(registered.keys).places(wanted), missing=UNKNOWN)
+    model, final = (taken(_codes(column), place, missing=UNKNOWN) for column in (answers.model, answers.final))
+    state = taken(np.frombuffer(answers.state, dtype=np.int8) if answers.state else np.empty(0, dtype=np.int8), place, missing=0)
+    merged = place >= 0
+    has_gold = merged & (gold != UNKNOWN)
     return DecidedItems(
-        cell=np.fromiter((cells[draw, row["block"], row["cell"]] for draw, row in rows), dtype=np.int64, count=len(rows)),
-        cell_size=column("cell_size"),
-        cell_selected=column("cell_selected"),
-        epsilon_q16=column("epsilon_q16"),
-        selected=column("selected") > 0,
-        merged=among(answers.ids),
-        reviewed=among(answers.reviewed),
-        undecidable=among(answers.undecidable),
-        corrected=among(answers.corrected),
-        has_gold=among(answers.ids & answers.gold.keys()),
-        model_wrong=among(answers.model_wrong),
-        final_wrong=among(answers.final_wrong),
+        cell=_cells(draw, values),
+        cell_selected=values[:, 2].copy(),
+        cell_size=values[:, 3].copy(),
+        epsilon_q16=values[:, 4].copy(),
+        selected=values[:, 5] > 0,
+        merged=merged,
+        reviewed=state == _REVIEWED,
+        undecidable=state == _UNDECIDABLE,
+        corrected=(state == _REVIEWED) & (model != final),
+        has_gold=has_gold,
+        model_wrong=has_gold & (model != gold),
+        final_wrong=has_gold & (final != gold),
     )
 
 
-async def _ledger(host: Host, uid: str, registered: set[str], merged: set[str]) -> Ledger:
+def _codes(column: "array[int]") -> NDArray[np.int32]:
+    return np.frombuffer(column, dtype=np.int32) if column else np.empty(0, dtype=np.int32)
+
+
+def _cells(draw: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the cells (n,) over all draws and blocks, in the order of (draw, block, cell)."""
+    _, block = np.unique(values[:, 0], return_inverse=True)
+    together = (draw * (block.max(initial=0) + 1) + block) * (values[:, 1].max(initial=0) + 1) + values[:, 1]
+    return np.unique(together, return_inverse=True)[1].astype(np.int64)
+
+
+async def _ledger(host: Host, uid: str, registered: Keys, merged: Keys) -> Ledger:
     sql = load_statements("actlabel.report")
-    dead = {row["item_id"] for row in await host.database.fetch(sql["dead"], uid)}
-    open_reviews = {row["item_id"] for row in await host.database.fetch(sql["open_reviews"], uid)}
+    dead = np.unique(keys(row["item_id"] for row in await host.database.fetch(sql["dead"], uid)))
+    waiting = np.unique(keys(row["item_id"] for row in await host.database.fetch(sql["open_reviews"], uid)))
+    known = np.isin(merged, registered)
+    gone = np.concatenate([merged, waiting, dead])
     return Ledger(
         registered=len(registered),
-        merged=len(merged & registered),
-        in_review=len(open_reviews - merged - dead),
-        dead=len(dead - merged),
-        in_flight=len(registered - merged - open_reviews - dead),
-        twice=len(dead & merged | dead & open_reviews),
-        strangers=len(merged - registered),
+        merged=int(known.sum()),
+        in_review=int((~np.isin(waiting, np.concatenate([merged, dead]))).sum()),
+        dead=int((~np.isin(dead, merged)).sum()),
+        in_flight=int((~np.isin(registered, gone)).sum()),
+        twice=int((np.isin(dead, merged) | np.isin(dead, waiting)).sum()),
+        strangers=int((~known).sum()),
     )

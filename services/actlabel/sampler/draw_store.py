@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from actlabel.contracts.v1.item_pb2 import Decision
 from actlabel.core.designs import KeptCells
+from actlabel.core.packed_ids import PackedIds
 from actlabel.runtime.database.port import Database, Row, Session, load_statements
 from actlabel.sampler.domain import Drawn, DrawRow, Parameters, Population
 
 _CHUNK: Final = 5_000
-_PAGE: Final = 50_000
+_PAGE: Final = 10_000
 
 
 class Place(NamedTuple):
@@ -54,13 +55,13 @@ class DrawStore:
 
     async def population(self, uid: str, batch: int) -> Population:
         """Load a batch, a page at a time, in the database's order of ids."""
-        ids: list[str] = []
+        ids = PackedIds()
         pages: list[str] = []
         epsilons: list[NDArray[np.int64]] = []
         while rows := await self.database.fetch(self.sql["population"], uid, batch, pages[-1] if pages else "", _PAGE):
             ids.extend(row["item_id"] for row in rows)
             epsilons.append(np.fromiter((row["epsilon_q16"] for row in rows), dtype=np.int64, count=len(rows)))
-            pages.append(ids[-1])
+            pages.append(str(rows[-1]["item_id"]))
         epsilon_q16 = np.concatenate(epsilons) if epsilons else np.empty(0, dtype=np.int64)
         return Population(ids=ids, epsilon_q16=epsilon_q16, pages=pages)
 

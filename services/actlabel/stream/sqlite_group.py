@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final
 
+from actlabel.stream.cancelling import wait_at_most
 from actlabel.stream.handover import handed_over
 from actlabel.stream.partition_shares import share
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
@@ -79,9 +80,8 @@ class SqliteConsumer:
             records = await self._next(wanted, max_records)
             if records or self._shares != shares:
                 return records
-            try:
-                await asyncio.wait_for(self._news.wait(), deadline - asyncio.get_running_loop().time())
-            except TimeoutError:
+            await wait_at_most(self._news, deadline - asyncio.get_running_loop().time())
+            if not self._news.is_set():
                 return ()
 
     async def _next(self, wanted: Collection[Partition], max_records: int) -> Sequence[Record]:

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Final, TypeVar
 
 from actlabel.core.errors import DeadLetter
+from actlabel.stream.cancelling import wait_at_most
 from actlabel.stream.port import Consumer, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
 from actlabel.stream.record_size import check_size
 from actlabel.stream.sqlite_group import SqliteConsumer, SqliteGroup
@@ -77,7 +77,7 @@ class SqliteStream:
         self._reader = reader
         self._read_thread = read_thread
         self._role = role
-        self._writes = GroupCommit(writer, write_thread, on_written=self._wake_all)
+        self._writes = GroupCommit(writer, write_thread, on_written=self._wake_readers)
         self._producer = SqliteProducer(self._writes)
         self._groups: dict[str, SqliteGroup] = {}
         self._watching: asyncio.Task[None] | None = None
@@ -165,8 +165,7 @@ class SqliteStream:
                 seen = changes
                 self._wake_all()
                 topics = await self._settle_if_changed(topics)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._topics_changed.wait(), _WATCH_INTERVAL_S)
+            await wait_at_most(self._topics_changed, _WATCH_INTERVAL_S)
             self._topics_changed.clear()
 
     async def _settle_if_changed(self, before: Mapping[str, int]) -> Mapping[str, int]:
@@ -180,6 +179,13 @@ class SqliteStream:
                 for member in group.members:
                     member.fail(error)
         return after
+
+    def _wake_readers(self, topics: Set[str]) -> None:
+        """Wake those who read one of these topics: the others would look in vain, and a look is a turn of a thread."""
+        for group in self._groups.values():
+            for member in group.members:
+                if any(topic.startswith(member.topic_prefix) for topic in topics):
+                    member.wake()
 
     def _wake_all(self) -> None:
         for group in self._groups.values():

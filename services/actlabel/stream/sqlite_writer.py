@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Executor
 from typing import Final, TypeVar
 
@@ -17,8 +17,8 @@ _T = TypeVar("_T")
 class GroupCommit:
     """Everything that this process writes into the log, in order."""
 
-    def __init__(self, log: LogWriter, thread: Executor, *, on_written: Callable[[], None]) -> None:
-        """``thread``: the one that ``log`` belongs to. ``on_written``: called after every transaction that appended."""
+    def __init__(self, log: LogWriter, thread: Executor, *, on_written: Callable[[Set[str]], None]) -> None:
+        """``thread``: the one that ``log`` belongs to. ``on_written``: told the topics of every transaction that appended."""
         self._log = log
         self._thread = thread
         self._on_written = on_written
@@ -69,7 +69,7 @@ class GroupCommit:
             else:
                 future.set_result(None)
         if sends:
-            self._on_written()
+            self._on_written({send.topic for send in sends})
 
 
 def _copied(error: Exception) -> ActlabelError:

@@ -120,12 +120,19 @@ class Bench:
         return [Partition(topic or self.topic, number) for number in range(count)]
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def bench(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[Bench]:
+_ADDRESSES: Mapping[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/stream.db",
+    "kafka": lambda request: f"kafka://{request.getfixturevalue('kafka_address')}",
+    "kafka-scram": lambda request: request.getfixturevalue("secured_kafka").scram(),  # login over TLS, as every client must manage
+}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(k, marks=[pytest.mark.kafka] if "kafka" in k else []) for k in _ADDRESSES)])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "memory":
         stream: Stream = MemoryStream()
     else:
-        address = f"sqlite:///{tmp_path}/stream.db" if request.param == "sqlite" else f"kafka://{request.getfixturevalue('kafka_address')}"
+        address = _ADDRESSES[request.param](request)
         stream = await open_stream(Settings(stream=address, session_timeout_s=6.0), runs_stages=True)
     yield Bench(stream)
     await stream.close()

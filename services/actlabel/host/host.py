@@ -12,6 +12,7 @@ from actlabel.runtime.database.open import open_database
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.health import Health
 from actlabel.runtime.settings import Settings
+from actlabel.stream.kafka_address import is_kafka
 from actlabel.stream.open import open_stream
 from actlabel.stream.port import Stream
 
@@ -35,7 +36,7 @@ async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[H
 
     Raises ``UserError`` when an address is unusable, when Kafka is paired with SQLite, or when another process has the role.
     """
-    if runs_stages and settings.stream.startswith("kafka://") and settings.database.startswith("sqlite:"):
+    if runs_stages and is_kafka(settings.stream) and settings.database.startswith("sqlite:"):
         raise UserError(
             "ACTLABEL_STREAM is Kafka, so several processes share the database: ACTLABEL_DATABASE must be postgresql://…, not SQLite"
         )

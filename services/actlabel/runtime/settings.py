@@ -14,7 +14,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ACTLABEL_", extra="ignore", frozen=True)
 
-    stream: str = Field("sqlite:///.actlabel/stream.db", description="sqlite:///path, or kafka://host:port[,host:port]")
+    stream: str = Field(
+        "sqlite:///.actlabel/stream.db",
+        description="sqlite:///path, or kafka://host:port[,host:port]; with TLS and login see stream/README.md",
+    )
     database: str = Field("sqlite:///.actlabel/actlabel.db", description="sqlite:///path, or postgresql://user@host:port/name")
     storage: str = Field(".actlabel/storage", description="a folder, or any fsspec address (s3://…, gs://…)")
 

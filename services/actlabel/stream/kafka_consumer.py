@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
 from actlabel.stream.handover import handed_over
-from actlabel.stream.kafka_client import BATCH_BYTES, REQUEST_TIMEOUT_MS, named, translated_kafka_errors
+from actlabel.stream.kafka_client import BATCH_BYTES, KafkaCluster, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
 
@@ -41,7 +41,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     def __init__(
         self,
-        servers: str,
+        cluster: KafkaCluster,
         group: str,
         *,
         topic_prefix: str,
@@ -60,7 +60,9 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._rebalance = rebalance
         self._handover = handover
         self._topics = topics
-        self._client = _group_client(servers, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
+        self._cluster = cluster
+        self._silence = Silence(cluster)
+        self._client = _group_client(cluster, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
         self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
         self._positions: dict[Partition, int] = {}  # of the same: the offset after the last one that was ever in the buffer
         self._revocations = 0
@@ -68,6 +70,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._adopting: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[Any] | None = None
+        self._answered_ms = 0  # when Kafka last answered a fetch
         self._fetched_at = 0  # the number of revocations when that fetch began
         self._committing: asyncio.Task[None] | None = None
         self._commit_turn = asyncio.Lock()
@@ -75,14 +78,14 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._failure: Exception | None = None
 
     async def start(self) -> None:
-        """Connect and begin to join. Raises ``RetryLater`` or ``Fatal``."""
-        with translated_kafka_errors():
-            try:
+        """Connect and begin to join. Raises ``RetryLater`` with the reason."""
+        try:
+            async with self._cluster.explained():
                 await self._client.start()
-            except BaseException:
-                await self._client.stop()
-                raise
-            self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
+        except BaseException:
+            await self._client.stop()
+            raise
+        self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
 
     async def close(self) -> None:
         """Hand over and leave the group. Commits nothing."""
@@ -90,6 +93,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         if self._adopting is not None:
             self._adopting.cancel()
         await handed_over(self._handover, group=self._group)
+        await self._silence.close()
         try:
             await self._client.stop()
         except KafkaError as error:
@@ -142,6 +146,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         """Adopt the partitions in a task of its own: heartbeats begin only after this callback."""
         self._rebalancing = False
+        self._silence.heard()
         self._tell_change()
         if assigned:
             partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
@@ -196,11 +201,17 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._store()
         if self._failure is not None:
             raise self._failure
-        return () if changed.done() else self._take(mine, max_records)
+        if changed.done():
+            return ()
+        if not (taken := self._take(mine, max_records)):
+            self._silence.check()
+        return taken
 
     def _fetch(self, hungry: Sequence[Partition], wait_s: float) -> "asyncio.Task[Any] | None":
         """Ask Kafka for the partitions that have nothing buffered. A fetch that outlives its poll serves the next one."""
-        if self._fetching is None and not self._rebalancing:  # aiokafka would wait for the rebalance, however long that takes
+        if self._rebalancing:  # aiokafka would wait for its end, however long that takes; only what it cannot do by itself is heard
+            self._listen()
+        elif self._fetching is None:
             self._fetched_at = self._revocations
             asked = [named(p) for p in hungry] or [_NOWHERE]
             self._fetching = asyncio.create_task(self._client.getmany(*asked, timeout_ms=int(wait_s * 1000)))
@@ -215,6 +226,22 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         else:
             for tp, records in fetching.result().items():
                 self._put(Partition(tp.topic, tp.partition), records)
+            if fetching.result() or self._answered():
+                self._silence.heard()
+
+    def _answered(self) -> bool:
+        """Say whether Kafka has answered a fetch lately, be it with nothing."""
+        last_ms = max((self._client.last_poll_timestamp(tp) or 0 for tp in self._client.assignment()), default=0)
+        news = last_ms > self._answered_ms
+        self._answered_ms = last_ms
+        return news
+
+    def _listen(self) -> None:
+        """Hear what keeps the client from joining; it waits until somebody has."""
+        try:
+            self._client._coordinator.check_errors()  # noqa: SLF001 - public is only getmany, which waits for the rebalance
+        except KafkaError as error:
+            self._on_fetch_error(error)
 
     def _put(self, partition: Partition, records: Sequence[Any]) -> None:
         if partition not in self._buffers:
@@ -226,7 +253,11 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             self._client.seek(named(partition), self._positions[partition])
 
     def _on_fetch_error(self, error: BaseException) -> None:
-        if isinstance(error, KafkaError) and error.retriable:
+        if (refused := refusal(error)) is not None:
+            self._silence.refused(refused)
+            if isinstance(error, GroupAuthorizationFailedError):
+                self._client._coordinator.request_rejoin()  # noqa: SLF001 - aiokafka's heartbeats have ended and do not begin again by themselves
+        elif isinstance(error, KafkaError) and error.retriable:
             _log.warning("Kafka fetch failed and is repeated", group=self._group, error=repr(error))
         else:
             self._failure = Fatal(f"the Kafka consumer of {self._group} cannot go on ({error!r})")
@@ -266,23 +297,19 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
 
 
-def _group_client(servers: str, group: str, *, session_timeout_s: float, max_poll_interval_s: float) -> Any:
+def _group_client(cluster: KafkaCluster, group: str, *, session_timeout_s: float, max_poll_interval_s: float) -> Any:
     # the assignor's memory is a class attribute: members of one process must not share the class
     assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
-    return AIOKafkaConsumer(
-        bootstrap_servers=servers,
+    return cluster.consumer(
         client_id=group,
         group_id=group,
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed",
         partition_assignment_strategy=(assignor,),
         session_timeout_ms=int(session_timeout_s * 1000),
         heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
         rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
         max_poll_interval_ms=int(max_poll_interval_s * 1000),
         metadata_max_age_ms=_NEW_TOPICS_MS,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
         fetch_max_wait_ms=_FETCH_WAIT_MS,
         max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
     )

@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
-
 from actlabel.core.errors import RetryLater
-from actlabel.stream.kafka_client import REQUEST_TIMEOUT_MS, named, translated_kafka_errors
+from actlabel.stream.kafka_client import KafkaCluster, named, translated_kafka_errors
 from actlabel.stream.kafka_consumer import as_record
 from actlabel.stream.port import Partition, Record
 
@@ -16,21 +14,12 @@ _WAIT_MS: Final = 300
 _SILENCE_S: Final = 30.0
 
 
-async def scan_partition(servers: str, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+async def scan_partition(cluster: KafkaCluster, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
     """Yield the records with ``start <= offset < end`` in batches. Raises ``RetryLater`` when Kafka falls silent."""
     if start >= end:
         return
     with translated_kafka_errors():
-        client: Any = AIOKafkaConsumer(
-            bootstrap_servers=servers,
-            client_id="actlabel-scan",
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            fetch_max_wait_ms=_WAIT_MS // 2,
-        )
+        client = cluster.consumer(client_id="actlabel-scan", group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_WAIT_MS // 2)
         client.assign([named(partition)])
         try:
             await client.start()

@@ -24,7 +24,7 @@ from tests.services.secured_kafka import SecuredKafka
 _T = TypeVar("_T")
 _Broker = TypeVar("_Broker", bound=KafkaBroker)
 _SERVICE_FIXTURES = {
-    "kafka": {"kafka_address", "killable_kafka", "secured_kafka"},
+    "kafka": {"kafka_address", "killable_kafka", "secured_kafka", "killable_secured_kafka"},
     "postgres": {"postgres_server", "postgres_address", "killable_postgres"},
     "browser": {"chromium_path"},
 }
@@ -65,6 +65,12 @@ def killable_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
 @pytest.fixture(scope="session")
 def secured_kafka(request: pytest.FixtureRequest) -> Iterator[SecuredKafka]:
     """The run's Kafka with TLS, logins, client certificates and access rules."""
+    yield from _running_kafka(request, SecuredKafka)
+
+
+@pytest.fixture
+def killable_secured_kafka(request: pytest.FixtureRequest) -> Iterator[SecuredKafka]:
+    """Another of the test's own, that it may kill and start again."""
     yield from _running_kafka(request, SecuredKafka)
 
 

@@ -110,10 +110,10 @@ class KafkaProducer:
 
     async def _hand_over(self, queue: deque[_Pending]) -> None:
         pending = queue[0]
-        if pending.future.done():
+        client = await self._started()
+        if pending.future.done():  # given up, maybe while we waited
             self._open.pop(queue.popleft(), None)
             return
-        client = await self._started()
         try:
             sent = await client.send(pending.topic, key=pending.key, value=pending.value, headers=list(pending.headers))
         except (KafkaError, OSError) as error:

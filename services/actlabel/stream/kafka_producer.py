@@ -174,7 +174,11 @@ class KafkaProducer:
         self._starting = None
 
     async def _tell(self, error: Exception) -> None:
-        why = str(refusal(error) or await self._cluster.why_no_connection() or repr(error))
+        """Note why no client can start; where Kafka's rules are in the way nobody needs to wait for it."""
+        if (refused := refusal(error)) is not None:
+            for pending in list(self._open):
+                self._fail(pending, refused)
+        why = str(refused or await self._cluster.why_no_connection() or repr(error))
         if why != self._trouble:
             _log.warning("Kafka producer cannot start yet", why=why)
         self._trouble = why

@@ -6,6 +6,7 @@ here, and a producer that failed or fell silent is put away for a new one; the r
 
 import asyncio
 from collections import deque
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -49,6 +50,7 @@ class KafkaProducer:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._client: Any = None
+        self._context = Context()  # our tasks' log lines are about no record
         self._trouble = ""  # why a client cannot start
         self._starting: asyncio.Task[None] | None = None
         self._queues: dict[str, deque[_Pending]] = {}
@@ -73,7 +75,7 @@ class KafkaProducer:
             self._queues[topic] = deque((pending,))
             self._background(self._pump(topic))
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines")
+            self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines", context=self._context)
         return future
 
     async def flush(self) -> None:
@@ -82,7 +84,7 @@ class KafkaProducer:
             await asyncio.wait(waiting)
 
     def _background(self, work: Any) -> None:
-        task = asyncio.create_task(work, name="kafka producer")
+        task = asyncio.create_task(work, name="kafka producer", context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -153,7 +155,7 @@ class KafkaProducer:
     async def _started(self) -> Any:
         while self._client is None:
             if self._starting is None:
-                self._starting = asyncio.create_task(self._start(), name="kafka producer start")
+                self._starting = asyncio.create_task(self._start(), name="kafka producer start", context=self._context)
             await asyncio.wait([self._starting])
         return self._client
 

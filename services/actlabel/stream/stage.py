@@ -198,6 +198,7 @@ class Stage:
     async def _commit(self, consumer: Consumer) -> None:
         changes, offsets = self._assignment.changes, self._assignment.committable()
         if not offsets:
+            self._pulse.works("commit")  # what failed was committed at a revocation, or is another member's now
             return
         try:
             await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})

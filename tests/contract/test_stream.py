@@ -153,6 +153,17 @@ async def test_offsets_are_dense_from_0_in_the_order_of_send_and_partitions_foll
     assert await bench.stream.end_offsets(bench.topic) == {p: len(records) for p, records in by_partition.items()}
 
 
+async def test_a_member_knows_where_its_partitions_end(bench: Bench):
+    await bench.create()
+    member = await bench.join()
+    assert await member.consumer.ends() == dict.fromkeys(member.consumer.assignment(), 0)
+    await member.hold(_PARTITIONS)
+    await bench.fill(5)
+    assert await member.consumer.ends() == dict.fromkeys(bench.partitions(), 5)
+    await member.read(20)
+    assert await member.consumer.ends() == dict.fromkeys(bench.partitions(), 5)
+
+
 async def test_a_record_comes_back_as_it_was_sent(bench: Bench):
     await bench.create(partitions=1)
     headers = (("reason", b"\x00\xff"), ("detail", b""), ("reason", "wörter".encode()))

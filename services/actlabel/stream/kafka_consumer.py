@@ -275,6 +275,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             taken += [as_record(partition, buffer.popleft()) for _ in range(min(share, len(buffer)))]
         return taken
 
+    async def ends(self) -> Mapping[Partition, int]:
+        """See ``port.Consumer``."""
+        mine = list(self._buffers)
+        with translated_kafka_errors():
+            ends = await self._client.end_offsets([named(p) for p in mine]) if mine else {}
+        return {p: ends[named(p)] for p in mine}
+
     # ── committing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:

@@ -1,13 +1,16 @@
 """What Kafka and aiokafka do that the stream room is built around. Where one of these fails after an upgrade, something can go."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import IllegalGenerationError, KafkaError, OutOfOrderSequenceNumber, for_code
 from aiokafka.protocol.commit import OffsetCommitRequest
+from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from actlabel.stream.kafka_consumer import KafkaConsumer
@@ -88,3 +91,52 @@ async def test_a_lost_sequence_number_ends_a_producer_of_aiokafka_for_good(strea
                 await producer.send_and_wait(topic, b"2")
     assert await stream.end_offsets(topic) == {Partition(topic, 0): 1}
     await producer.stop()
+
+
+class _Forged:
+    """A batch of aiokafka whose first header's name is made invalid when it is built."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def build(self) -> bytes:
+        data = bytearray(self._real.build())
+        start = data.index(b"a-name")
+        data[start : start + 2] = b"\xff\xfe"
+        struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
+        return bytes(data)
+
+
+async def _send_forged(address: str, topic: str) -> None:
+    """Send five records to each partition; the third of each has a header that aiokafka can neither write nor read."""
+    async with AIOKafkaProducer(bootstrap_servers=address) as producer:
+        for number in range(2):
+            for value in (b"0", b"1"):
+                await producer.send_and_wait(topic, value, partition=number, headers=[("null", None)])
+            batch = producer.create_batch()
+            batch.append(key=None, value=b"2", timestamp=None, headers=[("a-name", b"v")])
+            batch._builder = _Forged(batch._builder)
+            batch.close()
+            await (await producer.send_batch(batch, topic, partition=number))
+            for value in (b"3", b"4"):
+                await producer.send_and_wait(topic, value, partition=number)
+
+
+async def test_a_record_that_cannot_be_read_holds_up_nobody_and_loses_no_other(stream: KafkaStream, kafka_address: str):
+    topic = await _topic(stream, 2)
+    await _send_forged(kafka_address, topic)
+    wanted = {Partition(topic, number): [(0, b"0"), (1, b"1"), (2, b""), (3, b"3"), (4, b"4")] for number in range(2)}
+    consumer = await stream.consumer(f"g.{topic}", topic_prefix=topic, rebalance=Owner())
+    got: dict[Partition, list[tuple[int, bytes]]] = {partition: [] for partition in wanted}
+    async with asyncio.timeout(_PATIENCE_S):
+        while sum(map(len, got.values())) < 10:
+            for record in await consumer.poll(consumer.assignment(), max_records=10, timeout_s=0.2):
+                got[record.partition].append((record.offset, record.value))
+                assert record.headers in {(), (("null", b""),)}
+    assert got == wanted
+    for partition, records in wanted.items():
+        scanned = [(r.offset, r.value) async for batch in stream.scan(partition, start=0, end=5) for r in batch]
+        assert scanned == records

@@ -21,7 +21,7 @@ from actlabel.core.errors import RetryLater
 from actlabel.stream.kafka_address import KafkaAddress
 from actlabel.stream.kafka_knock import why_no_connection
 from actlabel.stream.kafka_secrets import FreshClient
-from actlabel.stream.port import MAX_RECORD_BYTES, Partition
+from actlabel.stream.port import MAX_RECORD_BYTES, Partition, Record
 
 BATCH_BYTES: Final = 256 * 2**10  # of one produce per partition: the only lever on throughput
 MESSAGE_BYTES: Final = MAX_RECORD_BYTES + 64 * 2**10  # what a topic takes: the largest record and its framing
@@ -54,6 +54,12 @@ def refusal(error: BaseException) -> Refused | None:
         return None
     what = " ".join(str(error).split())
     return Refused(f"Kafka refuses this client's user ({what}); its access rules must allow {needed}")
+
+
+def as_record(partition: Partition, record: Any) -> Record:
+    """Turn aiokafka's record into ours; what is absent becomes empty."""
+    headers = tuple([(name, value or b"") for name, value in record.headers])
+    return Record(partition, record.offset, record.key or b"", record.value or b"", headers, record.timestamp)
 
 
 @contextmanager

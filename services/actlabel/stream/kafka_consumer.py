@@ -13,22 +13,19 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
 from actlabel.stream.handover import handed_over
-from actlabel.stream.kafka_client import BATCH_BYTES, KafkaCluster, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_group_client import group_client
 from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_topics import KafkaTopics
+from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
 
-_HEARTBEAT_MS: Final = 1000
-_REBALANCE_TIMEOUT_MS: Final = 60_000  # aiokafka would take the session timeout
-_NEW_TOPICS_MS: Final = 2000
-_FETCH_WAIT_MS: Final = 200
 _LAST_COMMIT_S: Final = 5.0
 _COMMIT_S: Final = 15.0
 _BACKOFF_S: Final = 0.2
@@ -62,7 +59,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._topics = topics
         self._cluster = cluster
         self._silence = Silence(cluster)
-        self._client = _group_client(cluster, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
+        self._client = group_client(cluster, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
         self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
         self._positions: dict[Partition, int] = {}  # of the same: the offset after the last one that was ever in the buffer
         self._revocations = 0
@@ -70,6 +67,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._adopting: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[Any] | None = None
+        self._careful = False  # a record cannot be read: find it
         self._answered_ms = 0  # when Kafka last answered a fetch
         self._fetched_at = 0  # the number of revocations when that fetch began
         self._committing: asyncio.Task[None] | None = None
@@ -112,6 +110,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     def on_partitions_revoked(self, revoked: Collection[Any]) -> Any:  # noqa: ARG002 - all are: aiokafka's protocol is eager
         """Forget every partition before anything awaits, then commit for the last time."""
         self._revocations += 1
+        self._careful = False
         self._rebalancing = True
         if self._adopting is not None:
             self._adopting.cancel()
@@ -214,7 +213,9 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         elif self._fetching is None:
             self._fetched_at = self._revocations
             asked = [named(p) for p in hungry] or [_NOWHERE]
-            self._fetching = asyncio.create_task(self._client.getmany(*asked, timeout_ms=int(wait_s * 1000)))
+            careful = self._careful and bool(hungry)
+            fetch = one_by_one(self._client, asked) if careful else self._client.getmany(*asked, timeout_ms=int(wait_s * 1000))
+            self._fetching = asyncio.create_task(fetch)
         return self._fetching
 
     def _store(self) -> None:
@@ -226,6 +227,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         else:
             for tp, records in fetching.result().items():
                 self._put(Partition(tp.topic, tp.partition), records)
+            self._careful = self._careful and not was_unreadable(fetching.result())
             if fetching.result() or self._answered():
                 self._silence.heard()
 
@@ -257,7 +259,12 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             self._silence.refused(refused)
             if isinstance(error, GroupAuthorizationFailedError):
                 self._client._coordinator.request_rejoin()  # noqa: SLF001 - aiokafka's heartbeats have ended and do not begin again by themselves
-        elif isinstance(error, KafkaError) and error.retriable:
+        elif isinstance(error, UNREADABLE):
+            self._careful = True
+            for partition in self._buffers:
+                self._client.seek(named(partition), self._positions[partition])
+            _log.warning("A record has a header that cannot be read; it is put aside", group=self._group)
+        elif (isinstance(error, KafkaError) and error.retriable) or isinstance(error, IllegalStateError):
             _log.warning("Kafka fetch failed and is repeated", group=self._group, error=repr(error))
         else:
             self._failure = Fatal(f"the Kafka consumer of {self._group} cannot go on ({error!r})")
@@ -302,26 +309,3 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
-
-
-def _group_client(cluster: KafkaCluster, group: str, *, session_timeout_s: float, max_poll_interval_s: float) -> Any:
-    # the assignor's memory is a class attribute: members of one process must not share the class
-    assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
-    return cluster.consumer(
-        client_id=group,
-        group_id=group,
-        auto_offset_reset="earliest",
-        partition_assignment_strategy=(assignor,),
-        session_timeout_ms=int(session_timeout_s * 1000),
-        heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
-        rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-        max_poll_interval_ms=int(max_poll_interval_s * 1000),
-        metadata_max_age_ms=_NEW_TOPICS_MS,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
-    )
-
-
-def as_record(partition: Partition, record: Any) -> Record:
-    """Turn aiokafka's record into ours; absent keys and values become empty."""
-    return Record(partition, record.offset, record.key or b"", record.value or b"", tuple(record.headers), record.timestamp)

@@ -57,7 +57,8 @@ class Lag:
 
     def _oldest_s(self, works: Iterable[Work], now_s: float) -> float:
         now_ms = self._clock.now() * 1000
-        oldest_ms = min((work.record.timestamp_ms for work in works), default=now_ms)
+        stamps = (work.record.timestamp_ms for work in works)
+        oldest_ms = min((stamp for stamp in stamps if stamp > 0), default=now_ms)  # a foreign record may have none
         return max((now_ms - oldest_ms) / 1000, now_s - min(self._unread_since.values(), default=now_s), 0.0)
 
     def _tell(self, lag: Mapping[str, int]) -> None:

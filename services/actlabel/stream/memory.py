@@ -82,9 +82,7 @@ class MemoryStream:
         """See ``port.Stream``."""
         self.faults.check("join")
         joined = self._groups[group]
-        member = MemoryConsumer(
-            joined, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self.read, end=self._end
-        )
+        member = MemoryConsumer(joined, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self.read, end=self._end)
         joined.members.append(member)
         for loser in joined.withdraw(self._counts()):
             await handed_over(loser.handover, group=group)

@@ -8,7 +8,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from actlabel.core.errors import RetryLater, UserError
-from actlabel.stream.kafka_client import MESSAGE_BYTES, KafkaCluster, Refused, named, refusal
+from actlabel.stream.kafka_client import MESSAGE_BYTES, KafkaCluster, named, refusal
 from actlabel.stream.port import Partition, TopicSettings
 
 
@@ -103,14 +103,9 @@ class KafkaTopics:
         found = await self._admin.list_consumer_group_offsets(group, partitions=[named(p) for p in partitions])
         # a coordinator that is starting answers with an empty list, which must not read as "nothing committed"
         if missing := [p for p in partitions if named(p) not in found]:
-            raise await self._group_refusal(group) or RetryLater(f"Kafka did not say what {group} has committed in {missing[0].topic}")
+            raise RetryLater(f"Kafka did not say what {group} has committed in {missing[0].topic}")
         offsets = {p: found[named(p)].offset for p in partitions}
         return {p: offset if offset >= 0 else None for p, offset in offsets.items()}
-
-    async def _group_refusal(self, group: str) -> Refused | None:
-        """aiokafka does not look at the error of the group itself in an answer about offsets."""
-        responses = await self._admin.describe_consumer_groups([group])
-        return refusal(for_code(responses[0].groups[0][0])(group))
 
     async def commit_start(self, group: str, partitions: Collection[Partition]) -> None:
         """Commit 0 where a group has nothing. A group with members commits its own starts, and Kafka refuses ours: both are fine."""

@@ -19,10 +19,12 @@ from actlabel.stream.port import Stream
 from tests.services import browser, processes
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PostgresServer
+from tests.services.secured_kafka import SecuredKafka
 
 _T = TypeVar("_T")
+_Broker = TypeVar("_Broker", bound=KafkaBroker)
 _SERVICE_FIXTURES = {
-    "kafka": {"kafka_address", "killable_kafka"},
+    "kafka": {"kafka_address", "killable_kafka", "secured_kafka", "killable_secured_kafka"},
     "postgres": {"postgres_server", "postgres_address", "killable_postgres"},
     "browser": {"chromium_path"},
 }
@@ -60,9 +62,21 @@ def killable_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
     yield from _running_kafka(request)
 
 
-def _running_kafka(request: pytest.FixtureRequest) -> Iterator[KafkaBroker]:
+@pytest.fixture(scope="session")
+def secured_kafka(request: pytest.FixtureRequest) -> Iterator[SecuredKafka]:
+    """The run's Kafka with TLS, logins, client certificates and access rules."""
+    yield from _running_kafka(request, SecuredKafka)
+
+
+@pytest.fixture
+def killable_secured_kafka(request: pytest.FixtureRequest) -> Iterator[SecuredKafka]:
+    """Another of the test's own, that it may kill and start again."""
+    yield from _running_kafka(request, SecuredKafka)
+
+
+def _running_kafka(request: pytest.FixtureRequest, kind: Callable[[Path], _Broker] = KafkaBroker) -> Iterator[_Broker]:
     with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
-        broker = KafkaBroker(Path(folder))
+        broker = kind(Path(folder))
         _or_end_the_run(request, broker.start)
         yield broker
         broker.kill()

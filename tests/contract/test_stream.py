@@ -120,12 +120,19 @@ class Bench:
         return [Partition(topic or self.topic, number) for number in range(count)]
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def bench(request: pytest.FixtureRequest, tmp_path) -> AsyncIterator[Bench]:
+_ADDRESSES: Mapping[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/stream.db",
+    "kafka": lambda request: f"kafka://{request.getfixturevalue('kafka_address')}",
+    "kafka-scram": lambda request: request.getfixturevalue("secured_kafka").scram(),  # login over TLS, as every client must manage
+}
+
+
+@pytest.fixture(params=["memory", *(pytest.param(k, marks=[pytest.mark.kafka] if "kafka" in k else []) for k in _ADDRESSES)])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     if request.param == "memory":
         stream: Stream = MemoryStream()
     else:
-        address = f"sqlite:///{tmp_path}/stream.db" if request.param == "sqlite" else f"kafka://{request.getfixturevalue('kafka_address')}"
+        address = _ADDRESSES[request.param](request)
         stream = await open_stream(Settings(stream=address, session_timeout_s=6.0), runs_stages=True)
     yield Bench(stream)
     await stream.close()
@@ -144,6 +151,17 @@ async def test_offsets_are_dense_from_0_in_the_order_of_send_and_partitions_foll
         sent = [b"value %d" % i for i in range(300) if partition_of(b"item-%d" % i, _PARTITIONS) == partition.number]
         assert [record.value for record in records] == sent
     assert await bench.stream.end_offsets(bench.topic) == {p: len(records) for p, records in by_partition.items()}
+
+
+async def test_a_member_knows_where_its_partitions_end(bench: Bench):
+    await bench.create()
+    member = await bench.join()
+    assert await member.consumer.ends() == dict.fromkeys(member.consumer.assignment(), 0)
+    await member.hold(_PARTITIONS)
+    await bench.fill(5)
+    assert await member.consumer.ends() == dict.fromkeys(bench.partitions(), 5)
+    await member.read(20)
+    assert await member.consumer.ends() == dict.fromkeys(bench.partitions(), 5)
 
 
 async def test_a_record_comes_back_as_it_was_sent(bench: Bench):

@@ -170,7 +170,7 @@ async def test_what_came_between_an_assignment_and_the_answer_of_the_owner_is_no
 async def test_a_member_that_polls_for_nothing_stays_and_one_that_does_not_poll_leaves(stream: KafkaStream, topic: str):
     def member(owner: Owner) -> KafkaConsumer:
         return KafkaConsumer(
-            stream._servers,
+            stream._cluster,
             f"g.{topic}",
             topic_prefix=topic,
             rebalance=owner,

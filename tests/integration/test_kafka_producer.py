@@ -171,7 +171,7 @@ async def test_every_wait_ends_when_the_broker_stays_away(killable_kafka: KafkaB
     monkeypatch.setattr(kafka_client, "_ANSWER_TIMEOUT_S", 2.0)
     stream = await open_kafka_stream(killable_kafka.address, session_timeout_s=6.0)
     topic = await _topic(stream)
-    producer = KafkaProducer(stream._servers, stream._topics, timeout_s=2.0)
+    producer = KafkaProducer(stream._cluster, stream._topics, timeout_s=2.0)
     await producer.send(topic, key=b"k", value=b"0")
     await asyncio.to_thread(killable_kafka.kill)
     async with asyncio.timeout(_PATIENCE_S):

@@ -112,12 +112,21 @@ class KafkaBroker:
     def _format(self) -> None:
         properties = self._folder / "server.properties"
         properties.write_text(_PROPERTIES.format(port=self._port, controller_port=free_port(), data=self._folder / "data"))
-        tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster_id(), "-c", str(properties))
+        properties.write_text(properties.read_text() + self._more_properties())
+        tool = ("kafka.tools.StorageTool", "format", "--standalone", "-t", _cluster_id(), "-c", str(properties), *self._more_format())
         done = subprocess.run(self._java("-XX:TieredStopAtLevel=1") + tool, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             properties.unlink()
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise CannotStartError(f"Apache Kafka cannot format its folder ({lines[-1] if lines else 'no output'}): {_INSTALL}")
+
+    def _more_properties(self) -> str:
+        """Lines that win over those above; a subclass says more."""
+        return ""
+
+    def _more_format(self) -> tuple[str, ...]:
+        """Options of the format command."""
+        return ()
 
     def _java(self, *options: str) -> tuple[str, ...]:
         return ("java", *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars()}/*")

@@ -1,17 +1,20 @@
 """What a process of actlabel stands on, opened in order and closed in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from actlabel.core.errors import UserError
+from actlabel.runtime import tracing
 from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import Clock, SystemClock
 from actlabel.runtime.database.open import open_database
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.health import Health
 from actlabel.runtime.settings import Settings
+from actlabel.stream.kafka_address import is_kafka
 from actlabel.stream.open import open_stream
 from actlabel.stream.port import Stream
 
@@ -35,11 +38,13 @@ async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[H
 
     Raises ``UserError`` when an address is unusable, when Kafka is paired with SQLite, or when another process has the role.
     """
-    if runs_stages and settings.stream.startswith("kafka://") and settings.database.startswith("sqlite:"):
+    if runs_stages and is_kafka(settings.stream) and settings.database.startswith("sqlite:"):
         raise UserError(
             "ACTLABEL_STREAM is Kafka, so several processes share the database: ACTLABEL_DATABASE must be postgresql://…, not SQLite"
         )
     async with AsyncExitStack() as stack:
+        if settings.otlp_endpoint is not None:
+            stack.push_async_callback(_record_spans(settings.otlp_endpoint.get_secret_value(), settings.trace_ratio))
         clock = SystemClock()
         database = await open_database(settings.database, connections=settings.database_connections)
         stack.push_async_callback(database.close)
@@ -54,3 +59,21 @@ async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[H
             health=Health(),
             stop=asyncio.Event(),
         )
+
+
+def _record_spans(endpoint: str, ratio: float) -> Callable[[], Awaitable[None]]:
+    """Let this process record spans; returns what ends that. Raises ``UserError`` where the packages are missing."""
+    if urlsplit(endpoint).scheme not in ("http", "https"):
+        raise UserError("ACTLABEL_OTLP_ENDPOINT: write http://host:4318, where the collector takes OTLP over HTTP")
+    try:
+        from actlabel.runtime.tracing_otlp import OtlpRecorder  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UserError(f"ACTLABEL_OTLP_ENDPOINT needs the extra otel ({error.name} is missing): pip install 'actlabel[otel]'") from error
+    recorder = OtlpRecorder(endpoint, ratio=ratio)
+    tracing.use_recorder(recorder)
+
+    async def end() -> None:
+        tracing.use_recorder(None)
+        await asyncio.to_thread(recorder.close)
+
+    return end

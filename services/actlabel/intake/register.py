@@ -5,7 +5,7 @@ ingest, run again, produces.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from actlabel.contracts.v1.item_pb2 import CampaignRef, Content, Item, Part
@@ -16,6 +16,7 @@ from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, Session, load_statements
 from actlabel.runtime.media import MediaStore
+from actlabel.runtime.tracing import instant
 from actlabel.stream.port import Producer
 
 
@@ -81,8 +82,12 @@ class Register:
             admitted = await self._admit(session, records, replace=replace)
         items = [await self._item(each) for each in admitted]
         topic = topics.topic(topics.ITEMS, self._campaign.uid)
-        await asyncio.gather(*(self._producer.send(topic, key=item.id.encode(), value=item.SerializeToString()) for item in items))
+        await asyncio.gather(*(self._send(topic, item) for item in items))
         await self._database.execute_many(self._sql["mark_produced"], [(self._campaign.uid, item.id, item.revision) for item in items])
+
+    def _send(self, topic: str, item: Item) -> Awaitable[None]:
+        headers = instant("ingest", self._campaign.uid, item.id)
+        return self._producer.send(topic, key=item.id.encode(), value=item.SerializeToString(), headers=headers)
 
     async def _admit(self, session: Session, records: Sequence[RawRecord], *, replace: bool) -> list[_Admitted]:
         batch = (await session.fetch(self._sql["batch"], self._campaign.uid))[0]["batch"]

@@ -13,6 +13,7 @@ from actlabel.runtime.database.port import Database
 from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.metrics import OUTBOX
+from actlabel.runtime.tracing import instant
 from actlabel.stream.port import Producer
 
 _LOG = get_log(__name__)
@@ -92,7 +93,8 @@ class Outbox:
             assert answer is not None, "only answered rows are due"
             topic = topics.topic(topics.MERGED, entry.uid)
             value = merged_record(entry.item, answer)
-            sent.append(asyncio.ensure_future(self._producer.send(topic, key=entry.item_id.encode(), value=value)))
+            headers = instant("publish", entry.uid, entry.item_id, after=topics.REVIEW_GATEWAY)
+            sent.append(asyncio.ensure_future(self._producer.send(topic, key=entry.item_id.encode(), value=value, headers=headers)))
         return sent
 
     async def _mark(self, entries: Sequence[Entry], outcomes: Sequence[object]) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from actlabel.runtime.tracing import name_item
+
 Log = structlog.stdlib.BoundLogger
 
 
@@ -13,6 +15,7 @@ def configure_logs(*, level: str, json: bool) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        name_item,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: structlog.typing.Processor = (
@@ -35,6 +38,7 @@ def configure_logs(*, level: str, json: bool) -> None:
     logging.getLogger("actlabel").setLevel(level.upper())
     # it calls routine rebalances errors; what matters of them is told by the stream room
     logging.getLogger("aiokafka").setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns at every attempt
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -15,7 +15,12 @@ STAGE_SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge("actlabel_in_flight_records", "Records being handled now.", ["stage"])
 WINDOW = Gauge("actlabel_window_records", "Records dispatched and not yet committed.", ["stage"])
-OLDEST_SECONDS = Gauge("actlabel_oldest_unfinished_seconds", "Age of the oldest record dispatched and not finished.", ["stage"])
+OLDEST_SECONDS = Gauge(
+    "actlabel_oldest_unfinished_seconds",
+    "Age of the oldest record not finished, read or not, since the log took it; what is paused before it was read: since that was seen.",
+    ["stage"],
+)
+LAG = Gauge("actlabel_lag_records", "Records on the partitions of this process that are not finished.", ["stage", "campaign"])
 COMMITS = Counter("actlabel_commits_total", "Offset commits, by outcome (ok, failed).", ["stage", "outcome"])
 REBALANCES = Counter("actlabel_rebalances_total", "Times that partitions were given or taken.", ["stage"])
 DEAD_LETTERS = Counter("actlabel_dead_letters_total", "Records put aside, by reason.", ["stage", "campaign", "reason"])

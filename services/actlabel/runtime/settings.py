@@ -14,7 +14,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ACTLABEL_", extra="ignore", frozen=True)
 
-    stream: str = Field("sqlite:///.actlabel/stream.db", description="sqlite:///path, or kafka://host:port[,host:port]")
+    stream: str = Field(
+        "sqlite:///.actlabel/stream.db",
+        description="sqlite:///path, or kafka://host:port[,host:port]; with TLS and login see stream/README.md",
+    )
     database: str = Field("sqlite:///.actlabel/actlabel.db", description="sqlite:///path, or postgresql://user@host:port/name")
     storage: str = Field(".actlabel/storage", description="a folder, or any fsspec address (s3://…, gs://…)")
 
@@ -45,7 +48,8 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     database_connections: int = Field(8, ge=2)
     allowed_media_hosts: tuple[str, ...] = Field((), description="nothing fetches a URL that a record names unless its host is here")
-    otlp_endpoint: SecretStr | None = None
+    otlp_endpoint: SecretStr | None = Field(None, description="http://collector:4318, where spans go; needs the extra otel")
+    trace_ratio: float = Field(0.01, ge=0, le=1, description="share of the items whose way is traced, the same ones in every process")
 
 
 def load_settings(**overrides: object) -> Settings:

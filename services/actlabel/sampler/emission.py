@@ -13,6 +13,7 @@ from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.database.port import Row
 from actlabel.runtime.log import get_log
+from actlabel.runtime.tracing import begin, carried
 from actlabel.sampler.draw_store import DrawStore, to_decision
 from actlabel.stream.outgoing import Outgoing
 from actlabel.stream.port import Partition, Record, Stream
@@ -94,10 +95,14 @@ class Emission:
 
     async def _send(self, record: Record, item: Item, decision: Row) -> None:
         outgoing = emit(item, decision)
+        span = begin("emission", record)
+        headers = carried(record) if span is None else span.headers()
         try:
-            await self._stream.producer().send(outgoing.topic, key=outgoing.key, value=outgoing.value)
+            await self._stream.producer().send(outgoing.topic, key=outgoing.key, value=outgoing.value, headers=headers)
         except DeadLetter as error:
             await self._put_aside(record, item, error)
+        if span is not None:
+            span.end("emitted")
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from actlabel.runtime.tracing import Span
 from actlabel.stream.fair_share import FairShare
 from actlabel.stream.outgoing import Outgoing
 from actlabel.stream.port import Record
@@ -27,6 +28,7 @@ class Work:
     cut: bool = False  # its deadline has passed in the handler
     outgoing: Sequence[Outgoing] | None = None  # the handler's answer
     verdict: tuple[str, str] | None = None  # or why it is put aside: reason, detail
+    span: Span | None = None  # of its stay here, where one is recorded
 
 
 class Backlog:

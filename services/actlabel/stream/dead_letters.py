@@ -14,6 +14,7 @@ from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, load_statements
 from actlabel.runtime.log import get_log
+from actlabel.runtime.tracing import Headers, carried
 from actlabel.stream.port import Partition, Record, Stream
 
 _log = get_log(__name__)
@@ -46,7 +47,7 @@ class DeadLetters:
         async with self._turns[uid]:
             await self._refuse_when_paused(uid, stage)
             letter = self._letter(record, uid=uid, version=version, stage=stage, reason=reason, detail=detail)
-            await self._produce(letter, record.key)
+            await self._produce(letter, record.key, carried(record))
             await self._insert(letter)
             metrics.DEAD_LETTERS.labels(stage, uid, reason).inc()
             await self._pause_when_many(letter)
@@ -76,20 +77,20 @@ class DeadLetters:
             created_at=Timestamp(seconds=int(self._clock.now())),
         )
 
-    async def _produce(self, letter: Letter, key: bytes) -> None:
+    async def _produce(self, letter: Letter, key: bytes, headers: Headers) -> None:
         """Append the message; where it has become too large with its envelope, without the bytes, which stay where they were read."""
         try:
-            await self._send(letter, key)
+            await self._send(letter, key, headers)
         except DeadLetter as error:
             if error.reason != "too-large":
                 raise RetryLater(f"the dead topic takes no record ({error.detail})") from error
             letter = Letter.FromString(letter.SerializeToString())
             letter.ClearField("value")
-            await self._send(letter, key)
+            await self._send(letter, key, headers)
 
-    async def _send(self, letter: Letter, key: bytes) -> None:
+    async def _send(self, letter: Letter, key: bytes, headers: Headers) -> None:
         topic = topics.topic(topics.DEAD, letter.campaign.uid)
-        await self._stream.producer().send(topic, key=key, value=letter.SerializeToString())
+        await self._stream.producer().send(topic, key=key, value=letter.SerializeToString(), headers=headers)
 
     async def _insert(self, letter: Letter) -> None:
         place = (letter.topic, letter.partition, letter.offset)

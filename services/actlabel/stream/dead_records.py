@@ -10,6 +10,7 @@ from actlabel.core import topics
 from actlabel.core.errors import UserError
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, load_statements
+from actlabel.runtime.tracing import Headers, carried
 from actlabel.stream.port import Partition, Record, Stream
 
 
@@ -56,6 +57,7 @@ class Original:
     dead: DeadRecord
     key: bytes
     value: bytes
+    headers: Headers  # of the item's trace
 
 
 class DeadRecords:
@@ -110,7 +112,7 @@ class DeadRecords:
         begun = await self._begin(uid, [original.dead.item_id for original in batch])
         sent = [original for original in batch if original.dead.item_id in begun]
         producer = self._stream.producer()
-        await asyncio.gather(*(producer.send(o.dead.partition.topic, key=o.key, value=o.value) for o in sent))
+        await asyncio.gather(*(producer.send(o.dead.partition.topic, key=o.key, value=o.value, headers=o.headers) for o in sent))
         ended = [(uid, o.dead.item_id, *o.dead.partition, o.dead.offset) for o in sent]
         await self._database.execute_many(self._sql["end_replay"], ended)
         return len(sent)
@@ -133,17 +135,17 @@ class DeadRecords:
                     yield found
         for (partition, offset), one in missing.items():
             async for records in self._stream.scan(partition, start=offset, end=offset + 1):
-                yield [Original(dead=one, key=record.key, value=record.value) for record in records]
+                yield [Original(dead=one, key=record.key, value=record.value, headers=carried(record)) for record in records]
 
 
 def _take(records: Sequence[Record], missing: dict[tuple[Partition, int], DeadRecord]) -> Sequence[Original]:
     """Take those that are looked for, each once: a redelivery may have put the same record aside twice."""
-    letters = [Letter.FromString(record.value) for record in records]
     found = []
-    for letter in letters:
+    for record in records:
+        letter = Letter.FromString(record.value)
         place = Partition(letter.topic, letter.partition), letter.offset
         if letter.value and place in missing:
-            found.append(Original(dead=missing.pop(place), key=letter.key, value=letter.value))
+            found.append(Original(dead=missing.pop(place), key=letter.key, value=letter.value, headers=carried(record)))
     return found
 
 

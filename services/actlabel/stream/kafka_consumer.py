@@ -12,23 +12,20 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, GroupAuthorizationFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import TopicPartition
 
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
 from actlabel.stream.handover import handed_over
-from actlabel.stream.kafka_client import BATCH_BYTES, REQUEST_TIMEOUT_MS, named, translated_kafka_errors
+from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_group_client import group_client
+from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_topics import KafkaTopics
+from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
 
-_HEARTBEAT_MS: Final = 1000
-_REBALANCE_TIMEOUT_MS: Final = 60_000  # aiokafka would take the session timeout
-_NEW_TOPICS_MS: Final = 2000
-_FETCH_WAIT_MS: Final = 200
 _LAST_COMMIT_S: Final = 5.0
 _COMMIT_S: Final = 15.0
 _BACKOFF_S: Final = 0.2
@@ -41,7 +38,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     def __init__(
         self,
-        servers: str,
+        cluster: KafkaCluster,
         group: str,
         *,
         topic_prefix: str,
@@ -60,7 +57,9 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._rebalance = rebalance
         self._handover = handover
         self._topics = topics
-        self._client = _group_client(servers, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
+        self._cluster = cluster
+        self._silence = Silence(cluster)
+        self._client = group_client(cluster, group, session_timeout_s=session_timeout_s, max_poll_interval_s=max_poll_interval_s)
         self._buffers: dict[Partition, deque[Any]] = {}  # of the partitions that the owner knows it has
         self._positions: dict[Partition, int] = {}  # of the same: the offset after the last one that was ever in the buffer
         self._revocations = 0
@@ -68,6 +67,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._adopting: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[Any] | None = None
+        self._careful = False  # a record cannot be read: find it
+        self._answered_ms = 0  # when Kafka last answered a fetch
         self._fetched_at = 0  # the number of revocations when that fetch began
         self._committing: asyncio.Task[None] | None = None
         self._commit_turn = asyncio.Lock()
@@ -75,14 +76,14 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._failure: Exception | None = None
 
     async def start(self) -> None:
-        """Connect and begin to join. Raises ``RetryLater`` or ``Fatal``."""
-        with translated_kafka_errors():
-            try:
+        """Connect and begin to join. Raises ``RetryLater`` with the reason."""
+        try:
+            async with self._cluster.explained():
                 await self._client.start()
-            except BaseException:
-                await self._client.stop()
-                raise
-            self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
+        except BaseException:
+            await self._client.stop()
+            raise
+        self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
 
     async def close(self) -> None:
         """Hand over and leave the group. Commits nothing."""
@@ -90,6 +91,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         if self._adopting is not None:
             self._adopting.cancel()
         await handed_over(self._handover, group=self._group)
+        await self._silence.close()
         try:
             await self._client.stop()
         except KafkaError as error:
@@ -108,6 +110,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     def on_partitions_revoked(self, revoked: Collection[Any]) -> Any:  # noqa: ARG002 - all are: aiokafka's protocol is eager
         """Forget every partition before anything awaits, then commit for the last time."""
         self._revocations += 1
+        self._careful = False
         self._rebalancing = True
         if self._adopting is not None:
             self._adopting.cancel()
@@ -142,6 +145,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
     def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
         """Adopt the partitions in a task of its own: heartbeats begin only after this callback."""
         self._rebalancing = False
+        self._silence.heard()
         self._tell_change()
         if assigned:
             partitions = [Partition(tp.topic, tp.partition) for tp in assigned]
@@ -196,14 +200,22 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._store()
         if self._failure is not None:
             raise self._failure
-        return () if changed.done() else self._take(mine, max_records)
+        if changed.done():
+            return ()
+        if not (taken := self._take(mine, max_records)):
+            self._silence.check()
+        return taken
 
     def _fetch(self, hungry: Sequence[Partition], wait_s: float) -> "asyncio.Task[Any] | None":
         """Ask Kafka for the partitions that have nothing buffered. A fetch that outlives its poll serves the next one."""
-        if self._fetching is None and not self._rebalancing:  # aiokafka would wait for the rebalance, however long that takes
+        if self._rebalancing:  # aiokafka would wait for its end, however long that takes; only what it cannot do by itself is heard
+            self._listen()
+        elif self._fetching is None:
             self._fetched_at = self._revocations
             asked = [named(p) for p in hungry] or [_NOWHERE]
-            self._fetching = asyncio.create_task(self._client.getmany(*asked, timeout_ms=int(wait_s * 1000)))
+            careful = self._careful and bool(hungry)
+            fetch = one_by_one(self._client, asked) if careful else self._client.getmany(*asked, timeout_ms=int(wait_s * 1000))
+            self._fetching = asyncio.create_task(fetch)
         return self._fetching
 
     def _store(self) -> None:
@@ -215,6 +227,23 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         else:
             for tp, records in fetching.result().items():
                 self._put(Partition(tp.topic, tp.partition), records)
+            self._careful = self._careful and not was_unreadable(fetching.result())
+            if fetching.result() or self._answered():
+                self._silence.heard()
+
+    def _answered(self) -> bool:
+        """Say whether Kafka has answered a fetch lately, be it with nothing."""
+        last_ms = max((self._client.last_poll_timestamp(tp) or 0 for tp in self._client.assignment()), default=0)
+        news = last_ms > self._answered_ms
+        self._answered_ms = last_ms
+        return news
+
+    def _listen(self) -> None:
+        """Hear what keeps the client from joining; it waits until somebody has."""
+        try:
+            self._client._coordinator.check_errors()  # noqa: SLF001 - public is only getmany, which waits for the rebalance
+        except KafkaError as error:
+            self._on_fetch_error(error)
 
     def _put(self, partition: Partition, records: Sequence[Any]) -> None:
         if partition not in self._buffers:
@@ -226,7 +255,16 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             self._client.seek(named(partition), self._positions[partition])
 
     def _on_fetch_error(self, error: BaseException) -> None:
-        if isinstance(error, KafkaError) and error.retriable:
+        if (refused := refusal(error)) is not None:
+            self._silence.refused(refused)
+            if isinstance(error, GroupAuthorizationFailedError):
+                self._client._coordinator.request_rejoin()  # noqa: SLF001 - aiokafka's heartbeats have ended and do not begin again by themselves
+        elif isinstance(error, UNREADABLE):
+            self._careful = True
+            for partition in self._buffers:
+                self._client.seek(named(partition), self._positions[partition])
+            _log.warning("A record has a header that cannot be read; it is put aside", group=self._group)
+        elif (isinstance(error, KafkaError) and error.retriable) or isinstance(error, IllegalStateError):
             _log.warning("Kafka fetch failed and is repeated", group=self._group, error=repr(error))
         else:
             self._failure = Fatal(f"the Kafka consumer of {self._group} cannot go on ({error!r})")
@@ -243,6 +281,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             share = -(-(max_records - len(taken)) // (len(ready) - index))
             taken += [as_record(partition, buffer.popleft()) for _ in range(min(share, len(buffer)))]
         return taken
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """See ``port.Consumer``."""
+        mine = list(self._buffers)
+        with translated_kafka_errors():
+            ends = await self._client.end_offsets([named(p) for p in mine]) if mine else {}
+        return {p: ends[named(p)] for p in mine}
 
     # ── committing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,30 +309,3 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
-
-
-def _group_client(servers: str, group: str, *, session_timeout_s: float, max_poll_interval_s: float) -> Any:
-    # the assignor's memory is a class attribute: members of one process must not share the class
-    assignor = type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
-    return AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        client_id=group,
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        partition_assignment_strategy=(assignor,),
-        session_timeout_ms=int(session_timeout_s * 1000),
-        heartbeat_interval_ms=min(_HEARTBEAT_MS, int(session_timeout_s * 1000 / 3)),
-        rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
-        max_poll_interval_ms=int(max_poll_interval_s * 1000),
-        metadata_max_age_ms=_NEW_TOPICS_MS,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
-        fetch_max_wait_ms=_FETCH_WAIT_MS,
-        max_partition_fetch_bytes=BATCH_BYTES,  # the read-ahead of a slow owner; a larger batch still comes whole
-    )
-
-
-def as_record(partition: Partition, record: Any) -> Record:
-    """Turn aiokafka's record into ours; absent keys and values become empty."""
-    return Record(partition, record.offset, record.key or b"", record.value or b"", tuple(record.headers), record.timestamp)

@@ -3,11 +3,10 @@
 import asyncio
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from actlabel.runtime.log import get_log
-from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, REQUEST_TIMEOUT_MS
+from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, KafkaCluster
 from actlabel.stream.partitioner import partition_of
 
 _LINGER_MS: Final = 10
@@ -15,16 +14,14 @@ _GIVE_UP_S: Final = 2.0
 _log = get_log(__name__)
 
 
-def idempotent_client(servers: str) -> Any:
+def idempotent_client(cluster: KafkaCluster) -> Any:
     """Make a producer, not yet started, that writes every record once and waits for all replicas in sync."""
-    return AIOKafkaProducer(
-        bootstrap_servers=servers,
+    return cluster.producer(
         client_id="actlabel",
         enable_idempotence=True,  # and so acks=all
         max_batch_size=BATCH_BYTES,
         max_request_size=MESSAGE_BYTES,
         linger_ms=_LINGER_MS,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
         partitioner=_partition,
     )
 

@@ -6,15 +6,16 @@ here, and a producer that failed or fell silent is put away for a new one; the r
 
 import asyncio
 from collections import deque
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownTopicOrPartitionError
 
-from actlabel.core.errors import ActlabelError, DeadLetter, Fatal, RetryLater
+from actlabel.core.errors import ActlabelError, DeadLetter, RetryLater
 from actlabel.runtime.log import get_log
-from actlabel.stream.kafka_client import refused
+from actlabel.stream.kafka_client import KafkaCluster, refusal
 from actlabel.stream.kafka_idempotence import abandon, idempotent_client, stop_soon
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.port import Headers
@@ -42,13 +43,15 @@ class _Pending:
 class KafkaProducer:
     """See ``port.Producer``."""
 
-    def __init__(self, servers: str, topics: KafkaTopics, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, cluster: KafkaCluster, topics: KafkaTopics, *, timeout_s: float = 30.0) -> None:
         """``timeout_s``: how long a record may stay unacknowledged. Connects on the first ``send``."""
-        self._servers = servers
+        self._cluster = cluster
         self._topics = topics
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._client: Any = None
+        self._context = Context()  # our tasks' log lines are about no record
+        self._trouble = ""  # why a client cannot start
         self._starting: asyncio.Task[None] | None = None
         self._queues: dict[str, deque[_Pending]] = {}
         self._known: set[str] = set()  # topics that exist, as far as we know
@@ -72,7 +75,7 @@ class KafkaProducer:
             self._queues[topic] = deque((pending,))
             self._background(self._pump(topic))
         if self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines")
+            self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines", context=self._context)
         return future
 
     async def flush(self) -> None:
@@ -81,7 +84,7 @@ class KafkaProducer:
             await asyncio.wait(waiting)
 
     def _background(self, work: Any) -> None:
-        task = asyncio.create_task(work, name="kafka producer")
+        task = asyncio.create_task(work, name="kafka producer", context=self._context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -109,10 +112,10 @@ class KafkaProducer:
 
     async def _hand_over(self, queue: deque[_Pending]) -> None:
         pending = queue[0]
-        if pending.future.done():
+        client = await self._started()
+        if pending.future.done():  # given up, maybe while we waited
             self._open.pop(queue.popleft(), None)
             return
-        client = await self._started()
         try:
             sent = await client.send(pending.topic, key=pending.key, value=pending.value, headers=list(pending.headers))
         except (KafkaError, OSError) as error:
@@ -138,12 +141,8 @@ class KafkaProducer:
             self._fail(pending, DeadLetter("too-large", f"{len(pending.value)} bytes are more than {pending.topic} takes"))
         elif isinstance(error, UnknownTopicOrPartitionError):
             self._fail(pending, _unknown(pending.topic))
-        elif refused(error):
-            self._fail(
-                pending, Fatal(f"Kafka refuses to take records for {pending.topic} ({error!r}); give this client's user write access")
-            )
         else:
-            self._fail(pending, RetryLater(f"Kafka did not take a record for {pending.topic} ({error!r})"))
+            self._fail(pending, refusal(error) or RetryLater(f"Kafka did not take a record for {pending.topic} ({error!r})"))
         # a record that failed has used up a sequence number: without a new producer id every later one could be out of order
         if pending.topic in self._known:
             self._replace(client)
@@ -156,28 +155,35 @@ class KafkaProducer:
     async def _started(self) -> Any:
         while self._client is None:
             if self._starting is None:
-                self._starting = asyncio.create_task(self._start(), name="kafka producer start")
+                self._starting = asyncio.create_task(self._start(), name="kafka producer start", context=self._context)
             await asyncio.wait([self._starting])
         return self._client
 
     async def _start(self) -> None:
-        told = False
         while self._client is None:
-            client = idempotent_client(self._servers)
+            client = idempotent_client(self._cluster)
             try:
                 await client.start()
             except (KafkaError, OSError) as error:
-                if not told:
-                    _log.warning("Kafka producer cannot start yet", error=repr(error))
-                told = True
                 await client.stop()
+                await self._tell(error)
                 await asyncio.sleep(_BACKOFF_S)
             except BaseException:
                 await client.stop()
                 raise
             else:
-                self._client = client
+                self._client, self._trouble = client, ""
         self._starting = None
+
+    async def _tell(self, error: Exception) -> None:
+        """Note why no client can start; where Kafka's rules are in the way nobody needs to wait for it."""
+        if (refused := refusal(error)) is not None:
+            for pending in list(self._open):
+                self._fail(pending, refused)
+        why = str(refused or await self._cluster.why_no_connection() or repr(error))
+        if why != self._trouble:
+            _log.warning("Kafka producer cannot start yet", why=why)
+        self._trouble = why
 
     def _replace(self, client: Any) -> None:
         """Put a producer away; the next record starts a new one."""
@@ -197,9 +203,8 @@ class KafkaProducer:
                 await self._fail_deleted(late)
             for pending in late:
                 if now - pending.since > self._timeout_s and not pending.future.done():
-                    self._fail(
-                        pending, RetryLater(f"Kafka did not acknowledge a record for {pending.topic} within {self._timeout_s:.0f} s")
-                    )
+                    what = f"Kafka did not acknowledge a record for {pending.topic} within {self._timeout_s:.0f} s"
+                    self._fail(pending, RetryLater(f"{what}: {self._trouble}" if self._trouble else what))
                     self._replace(self._client)
         self._sweeping = None
 

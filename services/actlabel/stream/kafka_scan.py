@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
-
 from actlabel.core.errors import RetryLater
-from actlabel.stream.kafka_client import REQUEST_TIMEOUT_MS, named, translated_kafka_errors
-from actlabel.stream.kafka_consumer import as_record
+from actlabel.stream.kafka_client import KafkaCluster, as_record, named, translated_kafka_errors
+from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Partition, Record
 
 _BATCH_RECORDS: Final = 1000
@@ -16,21 +14,12 @@ _WAIT_MS: Final = 300
 _SILENCE_S: Final = 30.0
 
 
-async def scan_partition(servers: str, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
+async def scan_partition(cluster: KafkaCluster, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
     """Yield the records with ``start <= offset < end`` in batches. Raises ``RetryLater`` when Kafka falls silent."""
     if start >= end:
         return
     with translated_kafka_errors():
-        client: Any = AIOKafkaConsumer(
-            bootstrap_servers=servers,
-            client_id="actlabel-scan",
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-            fetch_max_wait_ms=_WAIT_MS // 2,
-        )
+        client = cluster.consumer(client_id="actlabel-scan", group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=_WAIT_MS // 2)
         client.assign([named(partition)])
         try:
             await client.start()
@@ -41,13 +30,25 @@ async def scan_partition(servers: str, partition: Partition, *, start: int, end:
             await client.stop()
 
 
+async def _next(client: Any, tp: Any, position: int) -> Sequence[Any]:
+    """Read a batch; where a record in it cannot be read, all before it, one by one, and an empty one in its place."""
+    try:
+        return (await client.getmany(tp, timeout_ms=_WAIT_MS, max_records=_BATCH_RECORDS)).get(tp, ())  # type: ignore[no-any-return]
+    except UNREADABLE:
+        client.seek(tp, position)
+        found: list[Any] = []
+        while not was_unreadable({tp: found}):
+            found += (await one_by_one(client, [tp])).get(tp, ())
+        return found
+
+
 async def _until(client: Any, tp: Any, end: int) -> AsyncIterator[Sequence[Any]]:
     """Read until the position is ``end``, or Kafka says that nothing is left below it: the last offsets of a log may hold no record."""
     loop = asyncio.get_running_loop()
     heard = loop.time()
     while (position := await client.position(tp)) < end:
         last_answer = client.last_poll_timestamp(tp)
-        records = (await client.getmany(tp, timeout_ms=_WAIT_MS, max_records=_BATCH_RECORDS)).get(tp)
+        records = await _next(client, tp, position)
         if records:
             heard = loop.time()
             yield records

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from actlabel.core.errors import UserError
-from actlabel.stream.kafka_client import REQUEST_TIMEOUT_MS, answered, named
+from actlabel.stream.kafka_address import parse_kafka_address
+from actlabel.stream.kafka_client import KafkaCluster, named, refusal
 from actlabel.stream.kafka_consumer import KafkaConsumer
 from actlabel.stream.kafka_producer import KafkaProducer
 from actlabel.stream.kafka_scan import scan_partition
@@ -18,48 +18,34 @@ from actlabel.stream.port import Consumer, Handover, Partition, Producer, Rebala
 _CONNECT_TIMEOUT_S: Final = 8.0
 
 
-async def open_kafka_stream(servers: str, *, session_timeout_s: float) -> "KafkaStream":
-    """Connect to ``host:port[,host:port]``. Raises ``UserError`` when no broker is there."""
-    await _reach(servers)
-    topics = KafkaTopics(servers)
+async def open_kafka_stream(address: str, *, session_timeout_s: float, where: str = "ACTLABEL_STREAM") -> "KafkaStream":
+    """Connect to an address (see ``kafka_address``) or a bare ``host:port[,host:port]``; ``where`` it was given.
+
+    Raises ``UserError``: no broker is there, it does not let us in, or a secret file cannot be used.
+    """
+    cluster = KafkaCluster(parse_kafka_address(address, where=where))
+    if (why := await cluster.why_no_connection(_CONNECT_TIMEOUT_S)) is not None:
+        raise UserError(f"{where}: {why}")
+    topics = KafkaTopics(cluster)
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             await topics.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await topics.close()
-        raise UserError(
-            f"ACTLABEL_STREAM: what listens at {servers} does not answer as Kafka does ({type(error).__name__}); see its log"
-        ) from error
-    return KafkaStream(servers, topics, session_timeout_s=session_timeout_s)
-
-
-async def _reach(servers: str) -> None:
-    """Knock at every address before the client does, which would fill the log with its attempts."""
-    why = "no address"
-    for server in servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit():
-            raise UserError(f"ACTLABEL_STREAM: {server!r} is not host:port; write kafka://host:port[,host:port]")
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S / (servers.count(",") + 1)):
-                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except (OSError, TimeoutError) as error:
-            why = str(error) or "no answer"
-            continue
-        writer.close()
-        return
-    raise UserError(f"ACTLABEL_STREAM: no Kafka broker at {servers} ({why}); start it, or correct the address")
+        why = str(refusal(error) or f"what listens at {cluster.address.servers} does not answer as Kafka does ({error!r}); see its log")
+        raise UserError(f"{where}: {why}") from error
+    return KafkaStream(cluster, topics, session_timeout_s=session_timeout_s)
 
 
 class KafkaStream:
     """See ``port.Stream``."""
 
-    def __init__(self, servers: str, topics: KafkaTopics, *, session_timeout_s: float) -> None:
+    def __init__(self, cluster: KafkaCluster, topics: KafkaTopics, *, session_timeout_s: float) -> None:
         """``topics`` is connected."""
-        self._servers = servers
+        self._cluster = cluster
         self._topics = topics
         self._session_timeout_s = session_timeout_s
-        self._producer = KafkaProducer(servers, topics)
+        self._producer = KafkaProducer(cluster, topics)
         self._consumers: list[KafkaConsumer] = []
         self._offsets: Any = None
         self._offsets_turn = asyncio.Lock()
@@ -82,7 +68,7 @@ class KafkaStream:
         if not partitions:
             return {}
         client = await self._offset_client()
-        ends = await answered(lambda: client.end_offsets([named(p) for p in partitions]))
+        ends = await self._cluster.answered(lambda: client.end_offsets([named(p) for p in partitions]))
         return {p: ends[named(p)] for p in partitions}
 
     async def _partitions(self, topic: str) -> Sequence[Partition]:
@@ -91,14 +77,9 @@ class KafkaStream:
     async def _offset_client(self) -> Any:
         async with self._offsets_turn:
             if self._offsets is None:
-                client: Any = AIOKafkaConsumer(
-                    bootstrap_servers=self._servers,
-                    client_id="actlabel-offsets",
-                    isolation_level="read_committed",
-                    request_timeout_ms=REQUEST_TIMEOUT_MS,
-                )
+                client = self._cluster.consumer(client_id="actlabel-offsets")
                 try:
-                    await answered(client.start)
+                    await self._cluster.answered(client.start)
                 except BaseException:
                     await client.stop()
                     raise
@@ -115,7 +96,7 @@ class KafkaStream:
 
     def scan(self, partition: Partition, *, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """See ``port.Stream``."""
-        return scan_partition(self._servers, partition, start=start, end=end)
+        return scan_partition(self._cluster, partition, start=start, end=end)
 
     def producer(self) -> Producer:
         """See ``port.Stream``."""
@@ -124,7 +105,7 @@ class KafkaStream:
     async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
         """See ``port.Stream``."""
         consumer = KafkaConsumer(
-            self._servers,
+            self._cluster,
             group,
             topic_prefix=topic_prefix,
             rebalance=rebalance,

@@ -3,23 +3,22 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from actlabel.core.errors import RetryLater, UserError
-from actlabel.stream.kafka_client import MESSAGE_BYTES, REQUEST_TIMEOUT_MS, answered, named
+from actlabel.stream.kafka_client import MESSAGE_BYTES, KafkaCluster, named, refusal
 from actlabel.stream.port import Partition, TopicSettings
 
 
 class KafkaTopics:
-    """Every method raises ``RetryLater`` when Kafka does not answer and ``Fatal`` when it refuses."""
+    """Every method raises ``Refused`` when Kafka does not allow it, another ``RetryLater`` when it does not answer."""
 
-    def __init__(self, servers: str) -> None:
-        """``servers``: ``host:port[,host:port]``."""
-        self._servers = servers
-        self._admin: Any = AIOKafkaAdminClient(bootstrap_servers=servers, client_id="actlabel-admin", request_timeout_ms=REQUEST_TIMEOUT_MS)
+    def __init__(self, cluster: KafkaCluster) -> None:
+        """Connects in ``start``."""
+        self._cluster = cluster
+        self._admin = cluster.admin(client_id="actlabel-admin")
 
     async def start(self) -> None:
         """Connect."""
@@ -34,7 +33,7 @@ class KafkaTopics:
         return {topic["topic"]: len(topic["partitions"]) for topic in await self._described()}
 
     async def _described(self) -> Sequence[Mapping[str, Any]]:
-        topics = await answered(lambda: self._admin.describe_topics(None))
+        topics = await self._cluster.answered(lambda: self._admin.describe_topics(None))
         return [topic for topic in topics if topic["error_code"] == 0]
 
     async def create(self, topics: Mapping[str, TopicSettings]) -> None:
@@ -42,7 +41,7 @@ class KafkaTopics:
         existing = await self.partitions()
         if missing := {name: settings for name, settings in topics.items() if name not in existing}:
             await self._create(missing)
-            existing = await answered(lambda: self._with_leaders(missing))
+            existing = await self._cluster.answered(lambda: self._with_leaders(missing))
         for name, settings in topics.items():
             if existing[name] != settings.partitions:
                 raise UserError(f"topic {name} has {existing[name]} partitions and cannot get {settings.partitions}")
@@ -53,17 +52,21 @@ class KafkaTopics:
             NewTopic(name, settings.partitions, replicas, topic_configs=_configuration(settings, replicas))
             for name, settings in topics.items()
         ]
-        response = await answered(lambda: self._admin.create_topics(new))
+        response = await self._cluster.answered(lambda: self._admin.create_topics(new))
         for name, code, message, *_ in response.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
-                raise UserError(f"Kafka does not make the topic {name} ({for_code(code).__name__}: {message}); see the broker's settings")
+                raise refusal(for_code(code)(name)) or UserError(
+                    f"Kafka does not make the topic {name} ({for_code(code).__name__}: {message}); see the broker's settings"
+                )
 
     async def _default_replication(self) -> int:
         """Ask a broker how many replicas a topic gets by itself."""
-        broker = (await answered(self._admin.describe_cluster))["brokers"][0]["node_id"]
+        broker = (await self._cluster.answered(self._admin.describe_cluster))["brokers"][0]["node_id"]
         wanted = ConfigResource(ConfigResourceType.BROKER, str(broker), configs={"default.replication.factor": None})
-        responses = await answered(lambda: self._admin.describe_configs([wanted]))
-        entries = responses[0].resources[0][4]
+        responses = await self._cluster.answered(lambda: self._admin.describe_configs([wanted]))
+        code, _, _, _, entries = responses[0].resources[0]
+        if (refused := refusal(for_code(code)("DescribeConfigs"))) is not None:
+            raise refused
         return int(entries[0][1]) if entries else 1
 
     async def _with_leaders(self, topics: Collection[str]) -> Mapping[str, int]:
@@ -78,11 +81,13 @@ class KafkaTopics:
         """Remove topics and wait until they are gone; Kafka removes the committed offsets with them."""
         if not (existing := set(names) & set(await self.partitions())):
             return
-        response = await answered(lambda: self._admin.delete_topics(sorted(existing)))
+        response = await self._cluster.answered(lambda: self._admin.delete_topics(sorted(existing)))
         for name, code, *_ in response.topic_error_codes:
             if code not in (0, UnknownTopicOrPartitionError.errno):
-                raise UserError(f"Kafka does not delete the topic {name} ({for_code(code).__name__}); see the broker's settings")
-        await answered(lambda: self._without(existing))
+                raise refusal(for_code(code)(name)) or UserError(
+                    f"Kafka does not delete the topic {name} ({for_code(code).__name__}); see the broker's settings"
+                )
+        await self._cluster.answered(lambda: self._without(existing))
 
     async def _without(self, names: Collection[str]) -> None:
         if left := set(names) & set(await self.partitions()):
@@ -90,7 +95,7 @@ class KafkaTopics:
 
     async def committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, int | None]:
         """Return what a group has committed, for each of the partitions."""
-        return await answered(lambda: self._committed(group, partitions))
+        return await self._cluster.answered(lambda: self._committed(group, partitions))
 
     async def _committed(self, group: str, partitions: Collection[Partition]) -> Mapping[Partition, int | None]:
         if not partitions:
@@ -106,12 +111,10 @@ class KafkaTopics:
         """Commit 0 where a group has nothing. A group with members commits its own starts, and Kafka refuses ours: both are fine."""
         committed = await self.committed(group, partitions)
         if new := {named(p): 0 for p, offset in committed.items() if offset is None}:
-            await answered(lambda: self._commit_outside(group, new))
+            await self._cluster.answered(lambda: self._commit_outside(group, new))
 
     async def _commit_outside(self, group: str, offsets: Mapping[Any, int]) -> None:
-        consumer: Any = AIOKafkaConsumer(
-            bootstrap_servers=self._servers, group_id=group, enable_auto_commit=False, client_id="actlabel-admin"
-        )
+        consumer = self._cluster.consumer(group_id=group, client_id="actlabel-admin")
         consumer.assign(list(offsets))
         try:
             await consumer.start()

@@ -82,12 +82,15 @@ class MemoryStream:
         """See ``port.Stream``."""
         self.faults.check("join")
         joined = self._groups[group]
-        member = MemoryConsumer(joined, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self.read)
+        member = MemoryConsumer(joined, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self.read, end=self._end)
         joined.members.append(member)
         for loser in joined.withdraw(self._counts()):
             await handed_over(loser.handover, group=group)
         self.settle()
         return member
+
+    def _end(self, partition: Partition) -> int:
+        return len(self._logs.get(partition, ()))
 
     async def close_consumer(self, consumer: Consumer) -> None:
         """See ``port.Stream``."""

@@ -14,11 +14,19 @@ class MemoryConsumer:
     """See ``port.Consumer``."""
 
     def __init__(
-        self, group: "MemoryGroup", *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None, read: Read
+        self,
+        group: "MemoryGroup",
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        read: Read,
+        end: Callable[[Partition], int],
     ) -> None:
         """Begin without partitions."""
         self._group = group
         self._read = read
+        self._end = end
         self.positions: dict[Partition, int] = {}  # what is read next
         self._generation = 0
         self._news = asyncio.Event()
@@ -31,6 +39,10 @@ class MemoryConsumer:
     def assignment(self) -> frozenset[Partition]:
         """See ``port.Consumer``."""
         return frozenset(self.positions)
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """See ``port.Consumer``."""
+        return {partition: self._end(partition) for partition in self.positions}
 
     def wake(self) -> None:
         """Somebody wrote, or the assignment changed: a waiting poll looks again."""

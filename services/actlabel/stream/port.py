@@ -77,6 +77,9 @@ class Consumer(Protocol):
         Records of partitions that are not wanted stay where they are. Partitions take turns.
         """
 
+    async def ends(self) -> Mapping[Partition, int]:
+        """Say, per partition of this member, the offset that the next record will get. Raises ``RetryLater``."""
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Store the next offset to read, per partition. Raises ``RetryLater``; a partition no longer owned is left out silently."""
 

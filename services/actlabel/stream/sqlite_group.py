@@ -13,6 +13,7 @@ from actlabel.stream.sqlite_log import Commit
 _Read = Callable[[Mapping[Partition, int], int], Awaitable[Sequence[Record]]]
 _Committed = Callable[[str, str], Awaitable[Mapping[Partition, int | None]]]
 _Store = Callable[[Collection[Commit]], Awaitable[None]]
+_Ends = Callable[[str], Awaitable[Mapping[Partition, int]]]
 _START: Final = 0
 
 
@@ -20,7 +21,15 @@ class SqliteConsumer:
     """See ``port.Consumer``."""
 
     def __init__(
-        self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None, read: _Read, store: _Store
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None,
+        read: _Read,
+        store: _Store,
+        ends: _Ends,
     ) -> None:
         """Begin without partitions."""
         self.group = group
@@ -29,6 +38,7 @@ class SqliteConsumer:
         self._handover = handover
         self._read = read
         self._store = store
+        self._ends = ends
         self._positions: dict[Partition, int] = {}
         self._news = asyncio.Event()
         self._shares = 0  # how often the assignment changed
@@ -38,6 +48,12 @@ class SqliteConsumer:
     def assignment(self) -> frozenset[Partition]:
         """See ``port.Consumer``."""
         return frozenset(self._positions)
+
+    async def ends(self) -> Mapping[Partition, int]:
+        """See ``port.Consumer``."""
+        mine = self.assignment()
+        known = [await self._ends(topic) for topic in sorted({p.topic for p in mine})]
+        return {p: end for ends in known for p, end in ends.items() if p in mine}
 
     def wake(self) -> None:
         """Somebody wrote: a waiting poll looks again."""

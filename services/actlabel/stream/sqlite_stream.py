@@ -131,7 +131,13 @@ class SqliteStream:
         """See ``port.Stream``. Only for a process with the role of running stages."""
         assert self._role is not None, "a process that joins groups opens its stream with runs_stages=True"
         member = SqliteConsumer(
-            group, topic_prefix=topic_prefix, rebalance=rebalance, handover=handover, read=self._read_records, store=self._store
+            group,
+            topic_prefix=topic_prefix,
+            rebalance=rebalance,
+            handover=handover,
+            read=self._read_records,
+            store=self._store,
+            ends=self.end_offsets,
         )
         joined = self._groups.setdefault(group, SqliteGroup(group, committed=self.committed, store=self._store))
         joined.members.append(member)

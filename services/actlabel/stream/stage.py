@@ -1,7 +1,8 @@
 """The stage loop: reads its topics, gives every record to the worker, commits the low watermark, drains when told to stop."""
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from actlabel.stream.backlog import Backlog, Work
 from actlabel.stream.cancelling import cancel_all, wait_at_most
 from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.handling import Handle, Places
+from actlabel.stream.lag import Lag
 from actlabel.stream.limits import Limits
 from actlabel.stream.port import Consumer, Handover, Record, Stream
 from actlabel.stream.pulse import Pulse
@@ -63,6 +65,7 @@ class Stage:
         self._assignment = Assignment(withdraw=self._backlog.withdraw, changed=self._on_rebalance)
         self._window = Window(limits)
         self._pulse = Pulse(limits, clock)
+        self._lag = Lag(name, clock)
         self._worker = Worker(
             stage=name,
             handle=handle,
@@ -97,7 +100,8 @@ class Stage:
         consumer = await self._join(stop)
         if consumer is None:
             return
-        parts = (self._read(consumer), self._commit_often(consumer), self._tend(), self._learn())
+        watching = self._lag.run(consumer, self._assignment.trackers.values, self._works)
+        parts = (self._read(consumer), self._commit_often(consumer), self._tend(), self._learn(), watching)
         loops = [asyncio.create_task(part) for part in parts]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -112,6 +116,7 @@ class Stage:
         finally:
             await cancel_all([*loops, stopping], patience_s=_PATIENCE_S)
             await self._worker.abandon()
+            self._lag.end()
             with suppress(RetryLater):
                 await self._stream.close_consumer(consumer)
 
@@ -199,6 +204,7 @@ class Stage:
     async def _commit(self, consumer: Consumer) -> None:
         changes, offsets = self._assignment.changes, self._assignment.committable()
         if not offsets:
+            self._pulse.works("commit")  # what failed was committed at a revocation, or is another member's now
             return
         try:
             await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})
@@ -224,10 +230,12 @@ class Stage:
                 self._look()
             await asyncio.sleep(_TICK_S)
 
+    def _works(self) -> Iterable[Work]:
+        return itertools.chain(self._worker.running, self._backlog.waiting())
+
     def _look(self) -> None:
         trackers = self._assignment.trackers.values()
-        oldest_s = self._pulse.watch(trackers, running=self._worker.running, waiting=self._backlog.waiting())
-        metrics.OLDEST_SECONDS.labels(self._name).set(oldest_s)
+        self._pulse.watch(trackers, running=self._worker.running, waiting=self._backlog.waiting())
         metrics.IN_FLIGHT.labels(self._name).set(self._backlog.in_flight)
         metrics.WINDOW.labels(self._name).set(sum(tracker.items for tracker in trackers))
 

@@ -8,7 +8,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from actlabel.core.errors import CampaignPaused, DeadLetter, EndpointUnavailable, Fatal, RetryLater
-from actlabel.runtime import metrics
+from actlabel.runtime import metrics, tracing
 from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
@@ -70,6 +70,9 @@ class Worker:
             self.running[work] = create(self._run(work))
 
     async def _run(self, work: Work) -> None:
+        tracing.about(work.record)
+        if work.span is None:
+            work.span = tracing.begin(self._stage, work.record)
         try:
             await self._attempt(work)
         except RetryLater as error:
@@ -134,11 +137,12 @@ class Worker:
 
     async def _produce(self, work: Work) -> None:
         outgoing = work.outgoing or ()
+        headers = tracing.carried(work.record) if work.span is None else work.span.headers()
         try:
             if len(outgoing) == 1:
-                await self._producer.send(outgoing[0].topic, key=outgoing[0].key, value=outgoing[0].value)
+                await self._producer.send(outgoing[0].topic, key=outgoing[0].key, value=outgoing[0].value, headers=headers)
             else:
-                await asyncio.gather(*(self._producer.send(out.topic, key=out.key, value=out.value) for out in outgoing))
+                await asyncio.gather(*(self._producer.send(out.topic, key=out.key, value=out.value, headers=headers) for out in outgoing))
         except DeadLetter as error:
             work.verdict = error.reason, error.detail
 
@@ -157,6 +161,8 @@ class Worker:
         work.tracker.done(work.record.offset)
         self._pulse.works("work")
         self._count(work, outcome)
+        if work.span is not None:
+            work.span.end(outcome)
 
     def _count(self, work: Work, outcome: str) -> None:
         key = (work.tracker.campaign, outcome)

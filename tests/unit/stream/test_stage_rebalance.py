@@ -160,3 +160,18 @@ async def test_rebalances_all_the_time_lose_nothing(bed: Bed) -> None:
         await sending
         await until(lambda: bed.at_rest(campaign))
     assert set(bed.out(campaign)) == set(ids)
+
+
+async def test_a_commit_that_failed_and_was_made_good_by_a_rebalance_is_no_trouble_any_more(bed: Bed) -> None:
+    """Nothing is left to commit then, so no later commit would say that it works."""
+    campaign = await bed.campaign()
+    async with bed.running(Handler()) as stage:
+        await until(lambda: stage.readiness() is None)
+        await until(lambda: bool(bed.committed(campaign)))
+        bed.stream.faults.fail("commit", RetryLater("no coordinator"))
+        await bed.send(campaign, IDS)
+        await until(lambda: len(bed.out(campaign)) == len(IDS) and stage.readiness() == "no coordinator")
+        bed.stream.revoke(GROUP)
+        bed.stream.settle()
+        assert bed.at_rest(campaign), "the last commit of the revocation"
+        await until(lambda: stage.readiness() is None)

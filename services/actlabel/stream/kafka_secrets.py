@@ -1,0 +1,72 @@
+"""The secret files of a Kafka address, read anew for every connection, so that a rotated one counts from the next connect on."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient
+
+from actlabel.stream.kafka_address import KafkaAddress
+
+
+def read_password(address: KafkaAddress) -> str | None:
+    """Return the password of the address's user, None where nobody logs in. Raises ``OSError`` that names the file."""
+    return None if address.password_file is None else _text(address.password_file)
+
+
+def tls_context(address: KafkaAddress) -> ssl.SSLContext | None:
+    """Make the TLS side of one connection; it checks the broker's certificate and name. Raises ``OSError`` that names the file."""
+    if not address.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cadata=_text(address.ca_file) if address.ca_file else None)
+    except ssl.SSLError as error:
+        raise OSError(f"{address.ca_file} holds no certificate in PEM ({error.reason or error})") from error
+    if address.certificate_file is not None:
+        _load_own(context, address.certificate_file, address.key_file, address.key_password_file)
+    return context
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path | None, key_password: Path | None) -> None:
+    """Show who we are. A key that is encrypted must not make OpenSSL ask at a terminal."""
+    for path in (certificate, key):
+        if path is not None:
+            path.read_bytes()  # OpenSSL's own error names no file
+    password = "" if key_password is None else _text(key_password)
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: password)
+    except ssl.SSLError as error:
+        raise OSError(f"{certificate} and its key cannot be used ({error.reason or error})") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text().rstrip()
+    except UnicodeDecodeError as error:
+        raise OSError(f"{path} is not text") from error
+    if not text:
+        raise OSError(f"{path} is empty")
+    return text
+
+
+class FreshClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
+    """aiokafka's connections, which take up the secret files as they are at the moment of each connect.
+
+    An object of aiokafka makes its client itself and for good, with secrets by value; so the class of that client is exchanged.
+    """
+
+    _address: KafkaAddress
+
+    @classmethod
+    def take_over(cls, client: Any, address: KafkaAddress) -> None:
+        """Let a client, not yet started, read the files of ``address``."""
+        client.__class__ = cls
+        client._address = address  # noqa: SLF001
+
+    @property
+    def _ssl_context(self) -> ssl.SSLContext | None:
+        return tls_context(self._address)
+
+    @property
+    def _sasl_plain_password(self) -> str | None:
+        return read_password(self._address)

@@ -179,8 +179,7 @@ async def test_own_claim_is_no_obstacle(pair: Pair) -> None:
     assert await pair.old.get_or_call("r1", "c", "annotator", pair.running) == b"old"
 
 
-async def test_who_waits_for_another_does_not_claim(pair: Pair) -> None:
-    """At the next handover the one who waits leaves the claim to the one who calls."""
+async def test_claim_of_the_one_who_calls_stays_when_the_one_who_waits_hands_over(pair: Pair) -> None:
     await pair.begin()
     await pair.old.hand_over()
     second = pair.ask()

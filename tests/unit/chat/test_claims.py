@@ -176,7 +176,8 @@ async def test_own_claim_is_no_obstacle(pair: Pair) -> None:
     pair.running.let.set()
     await asyncio.gather(first, return_exceptions=True)
     pair.running.error = None
-    assert await pair.old.get_or_call("r1", "c", "annotator", pair.running) == b"old"
+    async with asyncio.timeout(20):
+        assert await pair.old.get_or_call("r1", "c", "annotator", pair.running) == b"old"
 
 
 async def test_claim_of_the_one_who_calls_stays_when_the_one_who_waits_hands_over(pair: Pair) -> None:
@@ -202,6 +203,14 @@ async def test_two_claims_of_one_call_have_one_owner(pair: Pair) -> None:
     pair.running.let.set()
     pair.repeated.let.set()
     assert await first == await second
+
+
+async def test_work_that_was_begun_in_the_same_turn_is_claimed_too(pair: Pair) -> None:
+    asking = asyncio.create_task(pair.old.get_or_call("r1", "c", "annotator", pair.running))  # does not run yet
+    await pair.old.hand_over()
+    assert await pair.claims() == ["r1"]
+    pair.running.let.set()
+    await asking
 
 
 async def test_handover_without_calls_touches_no_database() -> None:

@@ -123,7 +123,6 @@ class Results:
         self._flights: dict[str, _Flight] = {}
         self._outcomes: dict[tuple[str, str], Counter] = {}
         self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
-        self._waiting: set[str] = set()  # result ids that another process has claimed
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -189,20 +188,19 @@ class Results:
 
     async def _wait_for_others(self, result_id: str) -> bytes | None:
         """Wait for the call of another process: its answer, or None when it ended without one or its claim expired."""
-        self._waiting.add(result_id)
-        try:
-            while True:
-                await self._clock.sleep(_ASK_AGAIN_S)
-                found = await self._lookups.submit(result_id)
-                if not isinstance(found, Claimed):
-                    return found
-        finally:
-            self._waiting.discard(result_id)
+        while True:
+            await self._clock.sleep(_ASK_AGAIN_S)
+            found = await self._lookups.submit(result_id)
+            if not isinstance(found, Claimed):
+                return found
 
     async def hand_over(self) -> None:
-        """Claim the calls that go on here, before others get the records that wait for them. Raises ``RetryLater``."""
+        """Claim the calls that go on here, before others get the records that wait for them. Raises ``RetryLater``.
+
+        What waits here for the call of another comes along: the other's claim stays, and ours takes its place should it expire.
+        """
         await asyncio.sleep(0)  # tasks that were begun but did not run yet come along
-        await self._claims.make(self._flights.keys() - self._waiting)
+        await self._claims.make(self._flights.keys())
 
     async def _look_up(self, ids: Sequence[str]) -> "Sequence[_Found]":
         rows = await self._database.fetch(self._sql["look_up"], list(ids), self._claims.owner, self._clock.now())

@@ -22,7 +22,7 @@ from actlabel.chat.trial import trial
 from actlabel.contracts.v1.item_pb2 import Item, Media
 from actlabel.core.errors import CampaignPaused, DeadLetter, EndpointUnavailable, UserError
 from actlabel.runtime.campaign_file import CampaignFile
-from actlabel.runtime.campaigns import Campaigns
+from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import FakeClock
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.media import INLINE_LIMIT_BYTES, MediaStore
@@ -197,6 +197,20 @@ async def test_cap_raised_while_a_call_is_refused_leaves_no_pause(bench: Bench, 
         await annotate(item(), campaign)
     assert not await bench.campaigns.pauses()
     assert (await annotate(item(), campaign)).annotation.label == "cat"
+
+
+async def test_pause_that_comes_while_a_higher_cap_is_applied_is_lifted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that still saw the old cap pauses before the new version is there; the apply lifts what it finds after that."""
+    await bench.campaigns.apply(file(spend_cap_usd=1.0))
+    insert = bench.campaigns._insert_version
+
+    async def raced(*version: Any) -> Campaign:
+        await bench.campaigns.pause(version[0]["uid"], "annotator", "spend cap of $1 reached")
+        return await insert(*version)
+
+    monkeypatch.setattr(bench.campaigns, "_insert_version", raced)
+    await bench.campaigns.apply(file(spend_cap_usd=60.0))
+    assert not await bench.campaigns.pauses()
 
 
 async def test_trial_pauses_nothing_and_stores_under_its_own_uid(bench: Bench) -> None:

@@ -176,11 +176,11 @@ async def test_own_claim_is_no_obstacle(pair: Pair) -> None:
     pair.running.let.set()
     await asyncio.gather(first, return_exceptions=True)
     pair.running.error = None
-    assert await pair.old.get_or_call("r1", "c", "annotator", pair.running) == b"old"
+    async with asyncio.timeout(20):
+        assert await pair.old.get_or_call("r1", "c", "annotator", pair.running) == b"old"
 
 
-async def test_who_waits_for_another_does_not_claim(pair: Pair) -> None:
-    """At the next handover the one who waits leaves the claim to the one who calls."""
+async def test_claim_of_the_one_who_calls_stays_when_the_one_who_waits_hands_over(pair: Pair) -> None:
     await pair.begin()
     await pair.old.hand_over()
     second = pair.ask()
@@ -203,6 +203,14 @@ async def test_two_claims_of_one_call_have_one_owner(pair: Pair) -> None:
     pair.running.let.set()
     pair.repeated.let.set()
     assert await first == await second
+
+
+async def test_work_that_was_begun_in_the_same_turn_is_claimed_too(pair: Pair) -> None:
+    asking = asyncio.create_task(pair.old.get_or_call("r1", "c", "annotator", pair.running))  # does not run yet
+    await pair.old.hand_over()
+    assert await pair.claims() == ["r1"]
+    pair.running.let.set()
+    await asking
 
 
 async def test_handover_without_calls_touches_no_database() -> None:

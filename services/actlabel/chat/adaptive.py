@@ -4,7 +4,7 @@ Two signals move the bound, and they are kept apart:
 
 * **Refusals** (429, 503, 529) and timeouts are orders. A first refusal takes a tenth, what is still refused of the same burst lowers
   the bound to what the endpoint holds; timeouts take half. Then the bound rests, the longer the dearer a refusal was (the
-  pause it asked for) and the oftener the same bound was refused, and goes up again by a tenth, a half, then twice.
+  pause it asked for) and the oftener the same bound was refused, and goes up again, by a quarter and then twice.
 * **Latency** is compared between two bounds, never with a constant: a server that batches answers each request more slowly and all of them
   faster. Twice the requests at twice the latency is a queue, and a higher bound only makes it longer. So if a step up brought less than
   30 % of what it could have brought, the bound returns to where the queue began, and from there a step down is tried; where that lost
@@ -31,7 +31,7 @@ class Policy:
     rest_most_s: float = 120.0
     most_patience: int = 2  # it doubles with every refusal at about the same bound
     elasticity: float = 0.7  # d log latency / d log requests above which a server only queues
-    climb: tuple[float, ...] = (1.1, 1.5, 2.0)  # the first step after a rest, the second …
+    climb: tuple[float, ...] = (1.25, 2.0)  # the first step after a rest, the second …
     descend: float = 0.7
     unrest: float = 1.6  # latency that changes by this factor at the same bound ends a rest: the endpoint has changed
     binding: float = 0.85  # of the bound must be in flight for a round to say anything about it

@@ -7,13 +7,12 @@ and health. A place is held on the wire only, not while a request waits for its 
 
 import asyncio
 import random
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NoReturn
 
 from actlabel.chat.adaptive import Outcome
+from actlabel.chat.alarm import Alarm
 from actlabel.chat.endpoints import Endpoint, Lane, Place, Route, Waiter
-from actlabel.chat.lease import Lease
 from actlabel.chat.port import EndpointRefused
 from actlabel.core.errors import ActlabelError, EndpointUnavailable, RetryLater
 from actlabel.runtime.clock import Clock
@@ -37,8 +36,7 @@ class Dispatcher:
         self._chance = chance
         self._most = most
         self._queued: dict[Lane, None] = {}  # lanes in which requests wait, in turn
-        self._alarm: asyncio.Task[None] | None = None
-        self._alarm_s = float("inf")
+        self._alarm = Alarm(clock, self._ring)
         self.in_flight = 0
 
     def now_or_never(self, lane: Lane, tokens: float, avoid: Route | None) -> Place | None:
@@ -63,9 +61,11 @@ class Dispatcher:
             async with asyncio.timeout(max(_LEAST_PATIENCE_S, lane.model.timeout_s)):
                 return await waiter.turn
         except TimeoutError:
+            if waiter.has_place():
+                return waiter.turn.result()
             self._give_up(lane, cause)
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+            if waiter.has_place():
                 self.ended(waiter.turn.result(), "other", sent_s=began_s)
             raise
         finally:
@@ -78,13 +78,13 @@ class Dispatcher:
         else:
             lane.waiting.appendleft(waiter)
         self._queued[lane] = None
-        for lease in _leases(lane):
+        for lease in lane.leases():
             lease.waits(waiter.tokens, calls=1)
         self._set_alarm(self._clock.monotonic())
 
     def _leave(self, lane: Lane, waiter: Waiter) -> None:
         """Stop waiting, however it ended."""
-        for lease in _leases(lane):
+        for lease in lane.leases():
             lease.waits(waiter.tokens, calls=-1)
         if not waiter.turn.done() or waiter.turn.cancelled():
             with suppress(ValueError):
@@ -94,9 +94,9 @@ class Dispatcher:
 
     def _give_up(self, lane: Lane, cause: str) -> NoReturn:
         if cause == "pause":
-            raise EndpointUnavailable(f"{_names(lane)}: asks to be left alone for longer than a request may wait")
+            raise EndpointUnavailable(f"{lane.names()}: asks to be left alone for longer than a request may wait")
         why = {"quota": "requests_per_minute or tokens_per_minute is used up", "bound": "all places among its requests are taken"}[cause]
-        raise Throttled(f"{lane.model.model} at {_names(lane)}: {why}")
+        raise Throttled(f"{lane.model.model} at {lane.names()}: {why}")
 
     def _free(self, lane: Lane, tokens: float, avoid: Route | None) -> Route | None:
         """Find the route with the least to do."""
@@ -146,7 +146,7 @@ class Dispatcher:
         if broken is not None:
             self._broken(endpoint, now_s, broken, probe=place.probe)
         elif alive or outcome == "answered":
-            endpoint.breaker.answered()
+            endpoint.answered()
         elif place.probe:
             endpoint.breaker.abandoned()
         endpoint.meters.show(endpoint.bound.bound, endpoint.breaker.state)
@@ -156,9 +156,9 @@ class Dispatcher:
             self.serve()
 
     def _broken(self, endpoint: Endpoint, now_s: float, why: str, *, probe: bool) -> None:
-        before = endpoint.breaker.state
+        was_closed = endpoint.breaker.state == "closed"
         endpoint.breaker.failed(now_s, why, probe=probe)
-        if before == "closed" and endpoint.breaker.state == "open":
+        if was_closed and endpoint.breaker.state == "open":
             _log.warning("a model endpoint is out of reach", endpoint=endpoint.place.url, reason=why)
         self._set_alarm(now_s)
 
@@ -176,7 +176,7 @@ class Dispatcher:
         """
         endpoint = route.endpoint
         if all(other is route or other.endpoint.refused for other in lane.routes):
-            _forget_refusals(lane)
+            lane.forget_refusals()
             raise refusal
         endpoint.refused = str(refusal)
         endpoint.breaker.refused(self._clock.monotonic(), str(refusal))
@@ -226,9 +226,9 @@ class Dispatcher:
         now_s = self._clock.monotonic()
         if any(route.endpoint.breaker.lets(now_s) for route in lane.routes):
             return
-        why = out_of_reach(lane)
+        why = lane.out_of_reach()
         if all(route.endpoint.refused for route in lane.routes):
-            _forget_refusals(lane)
+            lane.forget_refusals()
             raise EndpointRefused(why)
         raise EndpointUnavailable(why)
 
@@ -237,55 +237,17 @@ class Dispatcher:
             return "pause"
         full = lane.in_flight >= lane.model.calls_in_flight or self.in_flight >= self._most
         roomy = not full and any(self._has_room(lane, route.endpoint) for route in lane.routes)
-        return "quota" if roomy and any(_leases(lane)) else "bound"
+        return "quota" if roomy and any(lane.leases()) else "bound"
 
     def _set_alarm(self, now_s: float) -> None:
         """Come back when a pause ends or a breaker lets a probe through."""
-        moments = [moment for lane in self._queued for moment in _moments(lane) if moment > now_s]
-        next_s = min(moments, default=float("inf"))
-        if next_s >= self._alarm_s and self._alarm is not None:
-            return
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm, self._alarm_s = None, next_s
-        if moments:
-            self._alarm = asyncio.create_task(self._ring(next_s - now_s))
+        moments = (moment for lane in self._queued for moment in lane.moments() if moment > now_s)
+        self._alarm.set(min(moments, default=float("inf")), now_s=now_s)
 
-    async def _ring(self, after_s: float) -> None:
-        await self._clock.sleep(after_s)
-        self._alarm, self._alarm_s = None, float("inf")
+    def _ring(self) -> None:
         self.serve()
         self._set_alarm(self._clock.monotonic())
 
     def close(self) -> None:
         """Ring no more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-
-
-def _forget_refusals(lane: Lane) -> None:
-    for route in lane.routes:
-        if route.endpoint.refused:
-            route.endpoint.refused = None
-            route.endpoint.breaker.answered()
-
-
-def _leases(lane: Lane) -> Iterable[Lease]:
-    return (route.lease for route in lane.routes if route.lease is not None)
-
-
-def _moments(lane: Lane) -> Iterable[float]:
-    for route in lane.routes:
-        yield route.endpoint.address.quiet_until_s
-        if route.endpoint.breaker.state == "open":
-            yield route.endpoint.breaker.until_s
-
-
-def _names(lane: Lane) -> str:
-    return ", ".join(route.endpoint.place.url for route in lane.routes)
-
-
-def out_of_reach(lane: Lane) -> str:
-    """Say which endpoints are, and why."""
-    reasons = ((route.endpoint.place.url, route.endpoint.breaker.why) for route in lane.routes if route.endpoint.breaker.state != "closed")
-    return "out of reach: " + "; ".join(why if why.startswith(url) else f"{url}: {why}" for url, why in reasons)
+        self._alarm.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,10 +14,12 @@ from actlabel.chat.lease import Lease
 from actlabel.chat.meters import EndpointMeters, Meters
 from actlabel.chat.port import ChatRequest
 from actlabel.runtime import campaign_file
+from actlabel.runtime.log import get_log
 
 _FORESIGHT_S: Final = 30.0
 _OF_LATE_S: Final = 120.0
 _LEARNS: Final = 0.05
+_log = get_log(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,6 +58,13 @@ class Endpoint:
             self.address.quiet_until_s = 0.0
         return not self.address.quiet_until_s and self.breaker.lets(now_s)
 
+    def answered(self) -> None:
+        """It is there."""
+        if self.breaker.state != "closed":
+            self.refused = None
+            _log.info("a model endpoint is asked again", endpoint=self.place.url)
+        self.breaker.answered()
+
     def load(self, weight: float) -> float:
         """How much it has to do for its weight and health."""
         return (self.in_flight + 1) / (weight * max(self.breaker.health, 1e-3))
@@ -77,6 +86,10 @@ class Waiter:
     tokens: float
     avoid: Route | None
     turn: "asyncio.Future[Place]"
+
+    def has_place(self) -> bool:
+        """Say whether its turn has come, though it may not know yet."""
+        return self.turn.done() and not self.turn.cancelled() and self.turn.exception() is None
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +113,34 @@ class Lane:
         """Take note of what a call took."""
         self.tokens_per_guess += _LEARNS * (used / _tokens(request) - self.tokens_per_guess)
 
+    def leases(self) -> Iterable[Lease]:
+        """Go through the quotas that hold for its requests."""
+        return (route.lease for route in self.routes if route.lease is not None)
+
+    def moments(self) -> Iterable[float]:
+        """Go through the moments at which an endpoint may be asked again."""
+        for route in self.routes:
+            yield route.endpoint.address.quiet_until_s
+            if route.endpoint.breaker.state == "open":
+                yield route.endpoint.breaker.until_s
+
+    def names(self) -> str:
+        """List the addresses."""
+        return ", ".join(route.endpoint.place.url for route in self.routes)
+
+    def out_of_reach(self) -> str:
+        """Say which addresses are, and why."""
+        out = [route.endpoint for route in self.routes if route.endpoint.breaker.state != "closed"]
+        reasons = ((endpoint.place.url, endpoint.breaker.why) for endpoint in out)
+        return "out of reach: " + "; ".join(why if why.startswith(url) else f"{url}: {why}" for url, why in reasons)
+
+    def forget_refusals(self) -> None:
+        """Let all be asked again: a person has been told."""
+        for route in self.routes:
+            if route.endpoint.refused:
+                route.endpoint.refused = None
+                route.endpoint.breaker.answered()
+
     def lost(self, now_s: float) -> bool:
         """Say whether every endpoint is out of reach, by what was seen of late."""
         breakers = [route.endpoint.breaker for route in self.routes]
@@ -115,7 +156,7 @@ class Lane:
             most = min(most, 2 * sum(route.endpoint.bound.bound for route in routes) + 2)
         if routes[0].lease is not None:
             tokens = self.tokens_per_guess * self.model.max_output_tokens
-            soon = sum(route.lease.calls_within(_FORESIGHT_S, tokens=tokens) for route in routes if route.lease is not None)
+            soon = sum(lease.calls_within(_FORESIGHT_S, tokens=tokens) for lease in self.leases())
             most = min(most, int(soon) + 1)
         return most
 

@@ -9,7 +9,7 @@ from typing import Final, Self
 from actlabel.chat import wire
 from actlabel.chat.adaptive import Outcome
 from actlabel.chat.directory import Directory
-from actlabel.chat.dispatch import Dispatcher, out_of_reach
+from actlabel.chat.dispatch import Dispatcher
 from actlabel.chat.endpoints import Endpoint, Place, Route
 from actlabel.chat.http_client import HttpClient
 from actlabel.chat.http_connection import BrokenExchange, Reply, TooLarge, decoded
@@ -98,7 +98,7 @@ class OpenAiCompatibleClient:
     def readiness(self) -> str | None:
         """Say which models are out of reach; None when every one can be asked."""
         lanes, now_s = self._directory.lanes, self._clock.monotonic()
-        lost = {lane.model.model: out_of_reach(lane) for lane in lanes if lane.lost(now_s)}
+        lost = {lane.model.model: lane.out_of_reach() for lane in lanes if lane.lost(now_s)}
         if any(lane.in_flight for lane in lanes if lane.model.model not in lost):
             return None  # it works for others
         return "; ".join(f"{model}: {why}" for model, why in lost.items()) or None

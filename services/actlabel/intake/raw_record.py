@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from actlabel.core.errors import UserError
 from actlabel.intake.images import mime_type
@@ -26,10 +27,11 @@ class RawPart:
         """Bytes that differ whenever the part differs."""
         kind = b"text" if self.text is not None else b"media"
         body = self.text.encode() if self.text is not None else hashlib.sha256(self.image or b"").digest()
-        return b"".join(len(piece).to_bytes(8, "big") + piece for piece in (self.name.encode(), kind, body))
+        name = self.name.encode()
+        return b"".join((_length(name), name, _length(kind), kind, _length(body), body))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RawRecord:
     """An item to be: its parts, what else its row said, and where it stood."""
 
@@ -41,7 +43,15 @@ class RawRecord:
 
     def content_sha256(self) -> bytes:
         """Hash the parts in order; metadata and gold are not content."""
-        return hashlib.sha256(b"".join(part.canonical() for part in self.parts)).digest()
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return hashlib.sha256(b"".join([part.canonical() for part in self.parts])).digest()
+
+
+def _length(piece: bytes) -> bytes:
+    return len(piece).to_bytes(8, "big")
 
 
 def text_part(name: str, text: str, where: str) -> RawPart:

@@ -21,9 +21,10 @@ def read_records(path: Path, fields: Fields) -> Iterator[RawRecord | Problem]:
     Raises ``UserError`` when the file as a whole cannot be read or holds no record at all.
     """
     empty = True
+    folder = path if path.is_dir() else path.parent
     for row in read_rows(path):
         empty = False
-        yield _record_or_problem(row, fields, path if path.is_dir() else path.parent)
+        yield _record_or_problem(row, fields, folder)
     if empty:
         raise UserError(f"{path}: holds no records; there is nothing to ingest")
 

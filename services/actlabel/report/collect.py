@@ -1,13 +1,13 @@
 """Reads what a report needs: decisions and costs from the database, answers from the merged topic.
 
-Rows are read a page at a time and kept as columns, some hundred bytes an item in all: a report over ten million items fits a laptop.
+Rows are read a page at a time and kept as columns; what that costs in memory is in tests/bench/README.md.
 """
 
 import json
 import math
 from array import array
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,14 @@ from actlabel.runtime.database.port import Row, load_statements
 _PAGE: Final = 10_000
 _REVIEWED: Final = 1
 _UNDECIDABLE: Final = 2
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+class _Places(NamedTuple):
+    """Where a key stands among what was registered, and among what is merged."""
+
+    registered: Lookup
+    merged: Lookup
 
 
 async def collect(host: Host, campaign: Campaign) -> Evidence:
@@ -44,6 +52,7 @@ async def collect(host: Host, campaign: Campaign) -> Evidence:
     decisions = [(row, await _decided(host, campaign.uid, row["draw"])) for row in counting]
     costs = await host.database.fetch(sql["costs"], campaign.uid)
     starts = [] if registered.first_at is None else [registered.first_at]
+    places = _Places(registered=Lookup(registered.keys), merged=Lookup(as_keys(answers.keys)))
     return Evidence(
         campaign=campaign.name,
         uid=campaign.uid,
@@ -52,8 +61,8 @@ async def collect(host: Host, campaign: Campaign) -> Evidence:
         annotator=campaign.file.annotator.model,
         criticizer=campaign.file.criticizer.model,
         draws=[_draw_facts(row, decided) for row, decided in decisions],
-        items=_items([decided for _, decided in decisions], registered, answers),
-        ledger=await _ledger(host, campaign.uid, registered.keys, as_keys(answers.keys)),
+        items=_items([decided for _, decided in decisions], registered, answers, places),
+        ledger=await _ledger(host, campaign.uid, places),
         costs=[StageCost(stage=row["stage"], answers=row["answers"], cost_usd=float(row["cost_usd"])) for row in costs],
         review_seconds=answers.review_seconds,
         seconds=_seconds(starts, [answers.last_review, *(row["last_at"] for row in costs)]),
@@ -126,12 +135,12 @@ def _audit_reviews(rule: str, audit_share: float, quotas: Mapping[int, int]) -> 
     return float(sum(min(quota, max(2, math.ceil(audit_share * quota - 1e-9))) for quota in quotas.values()))
 
 
-def _items(decisions: Sequence[Decided], registered: Registered, answers: Answered) -> DecidedItems:
-    wanted = np.concatenate([decided.keys for decided in decisions])
-    values = np.concatenate([decided.values for decided in decisions])
+def _items(decisions: Sequence[Decided], registered: Registered, answers: Answered, places: _Places) -> DecidedItems:
+    wanted = _joined([decided.keys for decided in decisions])
+    values = _joined([decided.values for decided in decisions])
     draw = np.repeat(np.arange(len(decisions)), [len(decided.keys) for decided in decisions])
-    place = Lookup(as_keys(answers.keys)).places(wanted)
-    gold = taken(registered.gold, Lookup(registered.keys).places(wanted), missing=UNKNOWN)
+    place = places.merged.places(wanted)
+    gold = taken(registered.gold, places.registered.places(wanted), missing=UNKNOWN)
     model, final = (taken(_codes(column), place, missing=UNKNOWN) for column in (answers.model, answers.final))
     state = taken(np.frombuffer(answers.state, dtype=np.int8) if answers.state else np.empty(0, dtype=np.int8), place, missing=0)
     merged = place >= 0
@@ -152,6 +161,11 @@ def _items(decisions: Sequence[Decided], registered: Registered, answers: Answer
     )
 
 
+def _joined(parts: Sequence[NDArray[_Scalar]]) -> NDArray[_Scalar]:
+    """Put arrays one after the other; a single one, the usual case, is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def _codes(column: "array[int]") -> NDArray[np.int32]:
     return np.frombuffer(column, dtype=np.int32) if column else np.empty(0, dtype=np.int32)
 
@@ -163,18 +177,24 @@ def _cells(draw: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int
     return np.unique(together, return_inverse=True)[1].astype(np.int64)
 
 
-async def _ledger(host: Host, uid: str, registered: Keys, merged: Keys) -> Ledger:
-    sql = load_statements("actlabel.report")
-    dead = np.unique(keys(row["item_id"] for row in await host.database.fetch(sql["dead"], uid)))
-    waiting = np.unique(keys(row["item_id"] for row in await host.database.fetch(sql["open_reviews"], uid)))
-    known = np.isin(merged, registered)
-    gone = np.concatenate([merged, waiting, dead])
+async def _ledger(host: Host, uid: str, places: _Places) -> Ledger:
+    dead, waiting = [await _keys_of(host, statement, uid) for statement in ("dead", "open_reviews")]
+    dead_merged, waiting_merged = (places.merged.places(some) >= 0 for some in (dead, waiting))
+    merged = places.registered.places(places.merged.keys)
+    in_flight = np.ones(len(places.registered.keys), dtype=np.bool_)
+    for found in (merged, places.registered.places(dead), places.registered.places(waiting)):
+        in_flight[found[found >= 0]] = False
     return Ledger(
-        registered=len(registered),
-        merged=int(known.sum()),
-        in_review=int((~np.isin(waiting, np.concatenate([merged, dead]))).sum()),
-        dead=int((~np.isin(dead, merged)).sum()),
-        in_flight=int((~np.isin(registered, gone)).sum()),
-        twice=int((np.isin(dead, merged) | np.isin(dead, waiting)).sum()),
-        strangers=int((~known).sum()),
+        registered=len(in_flight),
+        merged=int((merged >= 0).sum()),
+        in_review=int((~waiting_merged & ~np.isin(waiting, dead)).sum()),
+        dead=int((~dead_merged).sum()),
+        in_flight=int(in_flight.sum()),
+        twice=int((dead_merged | np.isin(dead, waiting)).sum()),
+        strangers=int((merged < 0).sum()),
     )
+
+
+async def _keys_of(host: Host, statement: str, uid: str) -> Keys:
+    rows = await host.database.fetch(load_statements("actlabel.report")[statement], uid)
+    return keys(row["item_id"] for row in rows)

@@ -103,14 +103,14 @@ class Lookup:
     def __init__(self, among: Keys) -> None:
         """``among``: (m,) distinct keys in any order."""
         self._order = np.argsort(among)
-        self._sorted = among[self._order]
+        self.keys = among[self._order]  # ascending
 
     def places(self, wanted: Keys) -> NDArray[np.int64]:
         """Return (n,) the place of each among the m, or -1."""
-        if not len(self._sorted):
+        if not len(self.keys):
             return np.full(len(wanted), -1, dtype=np.int64)
-        near = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        return np.where(self._sorted[near] == wanted, self._order[near], -1)
+        near = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[near] == wanted, self._order[near], -1)
 
 
 def taken(values: NDArray[np.generic], places: NDArray[np.int64], *, missing: int) -> NDArray[np.int32]:

@@ -4,13 +4,14 @@ belongs to the one thread that uses it.
 Other processes may open the same file; ``PRAGMA data_version`` tells a connection that somebody else wrote.
 """
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import orjson
 
 from actlabel.core.errors import UserError
 from actlabel.runtime.database.port import load_statements
@@ -225,9 +226,10 @@ class LogReader(_Connection):
                 yield Record(partition, at - base, key, value, _unpacked(headers), timestamp_ms)
 
 
-def _packed(headers: Headers) -> str | None:
-    return json.dumps([[name, value.hex()] for name, value in headers]) if headers else None
+def _packed(headers: Headers) -> bytes | None:
+    """Write headers; Latin-1 turns any byte into the character of its number and back."""
+    return orjson.dumps([(name, value.decode("latin-1")) for name, value in headers]) if headers else None
 
 
-def _unpacked(headers: str | None) -> Headers:
-    return tuple((name, bytes.fromhex(value)) for name, value in json.loads(headers)) if headers else ()
+def _unpacked(headers: bytes | None) -> Headers:
+    return tuple([(name, value.encode("latin-1")) for name, value in orjson.loads(headers)]) if headers else ()

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS record (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL,
     value BLOB NOT NULL,
-    headers TEXT,                           -- JSON [[name, hex of value], …]; NULL: none
+    headers BLOB,                           -- JSON [[name, value as Latin-1], …]; NULL: none
     timestamp_ms INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS committed (

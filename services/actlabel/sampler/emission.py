@@ -12,6 +12,7 @@ from actlabel.core import topics
 from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.database.port import Row
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.runtime.tracing import begin, carried
 from actlabel.sampler.draw_store import DrawStore, to_decision
@@ -69,6 +70,7 @@ class Emission:
     async def _lead(self, uid: str, draw: int, number: int) -> None:
         async with self._database.try_lock(f"emit:{uid}:{draw}:{number}") as leads:
             if leads and (rows := await self._database.fetch(self._store.sql["open_emission"], uid, draw, number)):
+                failpoint("emission.leased")
                 partition = Partition(topics.topic(topics.CRITIQUED, uid), number)
                 await self._partition(uid, draw, partition, start=rows[0]["next_offset"], end=rows[0]["end_offset"])
 
@@ -77,8 +79,10 @@ class Emission:
         async with _closed(self._stream.scan(partition, start=start, end=end)) as scan:
             async for records in scan:
                 await self._batch(uid, draw, records)
+                failpoint("emission.emitted")
                 if self._stop.is_set() or not await self._advance(uid, draw, partition, start, records[-1].offset + 1):
                     return
+                failpoint("emission.advanced")
                 start = records[-1].offset + 1
         if start < end:  # the last offsets may hold no record
             await self._advance(uid, draw, partition, start, end)
@@ -103,6 +107,7 @@ class Emission:
             await self._put_aside(record, item, error)
         if span is not None:
             span.end("emitted")
+        failpoint("emission.sent")
 
 
 @asynccontextmanager

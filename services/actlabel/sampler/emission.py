@@ -29,9 +29,13 @@ PutAside = Callable[[Record, Item, DeadLetter], Awaitable[None]]
 
 
 def emit(item: Item, decision: Row) -> Outgoing:
-    """Fill the sampler's part of the record; the same item and decision are the same bytes."""
+    """Fill the sampler's part of the record; the same item and decision are the same bytes.
+
+    What an earlier draw had selected goes to the gateway whatever this one says: a reviewer may have it, or have answered it. The
+    gateway sends it on, with the answer where there is one, and takes it off the queue where there is none.
+    """
     item.decision.CopyFrom(to_decision(decision))
-    kind = topics.REVIEW if item.decision.selected else topics.MERGED
+    kind = topics.REVIEW if item.decision.selected or decision["was_selected"] else topics.MERGED
     return Outgoing(topic=topics.topic(kind, item.campaign.uid), key=item.id.encode(), value=item.SerializeToString(deterministic=True))
 
 

@@ -119,15 +119,18 @@ class Performance:
 
     async def run(self) -> Outcome:
         """See the module. A campaign that comes to no end is looked at as it lies: what is lost is why."""
-        async with self.scene.standin(topics.ANNOTATOR, self.logs[topics.ANNOTATOR]):
-            async with self.scene.standin(topics.CRITICIZER, self.logs[topics.CRITICIZER]), asyncio.TaskGroup() as group:
-                chains = [group.create_task(self._chain(role)) for role in topics.READS]
-                try:
-                    await self._play()
-                except AssertionError as error:
-                    self.outcome.stalled = str(error)
-                for chain in chains:
-                    chain.cancel()
+        async with (
+            self.scene.standin(topics.ANNOTATOR, self.logs[topics.ANNOTATOR]),
+            self.scene.standin(topics.CRITICIZER, self.logs[topics.CRITICIZER]),
+            asyncio.TaskGroup() as group,
+        ):
+            chains = [group.create_task(self._chain(role)) for role in topics.READS]
+            try:
+                await self._play()
+            except AssertionError as error:
+                self.outcome.stalled = str(error)
+            for chain in chains:
+                chain.cancel()
         await self._close_the_books()
         return self.outcome
 
@@ -136,7 +139,7 @@ class Performance:
         for case in self.cases.get(role, ()):
             member = self.arena.fleet.start(role, ACTLABEL_FAILPOINT=case.arms)
             member.killed = True  # the fleet need not miss it
-            while member.alive:
+            while member.alive:  # noqa: ASYNC110 - another process has no event
                 await asyncio.sleep(0.03)
             self.outcome.deaths[case] = await self._look_at(member)
         self.arena.fleet.start(role)

@@ -121,7 +121,7 @@ def _run() -> int:
         main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter would
         import traceback  # noqa: PLC0415 - only then
 
         traceback.print_exc()

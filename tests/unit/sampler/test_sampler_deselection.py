@@ -39,7 +39,8 @@ async def _redraw(sampling: Sampling, campaign: Campaign) -> None:
         campaign.uid,
     )
     await sampling.database.execute(
-        "INSERT INTO decision SELECT uid, 2, item_id, block, cell, cell_selected, cell_size, epsilon_q16, NOT selected FROM decision WHERE uid = $1",
+        "INSERT INTO decision SELECT uid, 2, item_id, block, cell, cell_selected, cell_size, epsilon_q16, NOT selected "
+        "FROM decision WHERE uid = $1",
         campaign.uid,
     )
     await sampling.database.execute("UPDATE emission SET draw = 2, next_offset = 0 WHERE uid = $1", campaign.uid)

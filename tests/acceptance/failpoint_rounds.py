@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,17 +113,14 @@ class Performance:
         """``deaths``: by role, in their order."""
         self.arena, self.scene, self.campaign, self.cases = arena, scene, campaign, deaths
         self.logs = {stage: RequestLog() for stage in _MODELS}
+        self.models = {stage: scene.standin(stage, log) for stage, log in self.logs.items()}
         self.outcome = Outcome()
         token = (arena.host.settings.review_token_file or Path()).read_text().strip()
         self.doubter = Doubter(token=token, campaign=campaign.name, truth=scene.recording.truth, address=arena.fleet.gateway)
 
     async def run(self) -> Outcome:
         """See the module. A campaign that comes to no end is looked at as it lies: what is lost is why."""
-        async with (
-            self.scene.standin(topics.ANNOTATOR, self.logs[topics.ANNOTATOR]),
-            self.scene.standin(topics.CRITICIZER, self.logs[topics.CRITICIZER]),
-            asyncio.TaskGroup() as group,
-        ):
+        async with self.models[topics.ANNOTATOR], self.models[topics.CRITICIZER], asyncio.TaskGroup() as group:
             chains = [group.create_task(self._chain(role)) for role in topics.READS]
             try:
                 await self._play()
@@ -148,17 +145,18 @@ class Performance:
         words = [json.loads(line) for line in member.log.read_text().splitlines() if line.startswith("{")]
         last = str(words[-1].get("failpoint")) if words and words[-1]["event"] == "A failpoint strikes." else ""
         death = Death(returncode=member.process.returncode, last_word=last)
-        if log := self.logs.get(member.role):
-            await eventually(self._quiet(log), what=f"the connections of the dead {member.role} are closed", within_s=10)
-            death.asked = frozenset(log.arrived)
+        if member.role in _MODELS:
+            await eventually(self._heard_all(member.role), what=f"all is read that the dead {member.role} has sent", within_s=20)
+            death.asked = frozenset(self.logs[member.role].arrived)
             statement = "SELECT COUNT(*) AS n FROM result WHERE uid = $1 AND stage = $2"
             death.stored = (await self.arena.host.database.fetch(statement, self.campaign.uid, member.role))[0]["n"]
         return death
 
-    @staticmethod
-    def _quiet(log: RequestLog):
+    def _heard_all(self, role: str) -> Callable[[], Awaitable[bool]]:
+        """A request may still lie in a socket when its sender is dead; a connection ends after the last of it was read."""
+
         async def holds() -> bool:
-            return log.in_flight == 0
+            return self.logs[role].in_flight == 0 and not self.models[role]._server.connections
 
         return holds
 

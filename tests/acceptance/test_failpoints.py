@@ -52,10 +52,13 @@ class Theatre:
                 if not self.scene.campaigns:
                     await apply_all(arena, self.scene, self.rounds)
                 await clear(fleet)
-                return await Performance(arena, self.scene, self.scene.campaigns[str(one)], one.deaths).run()
+                outcome = await Performance(arena, self.scene, self.scene.campaigns[str(one)], one.deaths).run()
             except BaseException:
                 print(fleet.logs())
                 raise
+        if outcome.stalled:
+            print(fleet.logs())
+        return outcome
 
 
 @pytest.fixture(scope="module")

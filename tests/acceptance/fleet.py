@@ -93,9 +93,10 @@ class Fleet:
     settings: Settings
     tuning: dict[str, str] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    launch: Callable[..., "subprocess.Popen[bytes]"] = start
 
-    def start(self, role: str) -> Member:
-        """Start one more process of a role; it is not ready yet."""
+    def start(self, role: str, **changes: str) -> Member:
+        """Start one more process of a role; it is not ready yet. ``changes``: of its environment."""
         http_port, review_port = free_port(), free_port()
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ACTLABEL_")},
@@ -108,9 +109,10 @@ class Fleet:
             **({"ACTLABEL_SECRET_KEY_FILE": str(self.settings.secret_key_file)} if self.settings.secret_key_file else {}),
             "ACTLABEL_SESSION_TIMEOUT_S": "6",
             **self.tuning,
+            **changes,
         }
         log = self.folder / f"{role}-{len(self.members)}.log"
-        process = start([sys.executable, "-m", "actlabel", "serve", role], log=log, environment=environment)
+        process = self.launch([sys.executable, "-m", "actlabel", "serve", role], log=log, environment=environment)
         member = Member(role=role, environment=environment, log=log, http_port=http_port, review_port=review_port, process=process)
         self.members.append(member)
         return member

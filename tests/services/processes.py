@@ -32,23 +32,27 @@ def listens(port: int) -> bool:
 
 
 def start(
-    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, user: str | None = None
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, user: str | None = None, talks: bool = False
 ) -> "subprocess.Popen[bytes]":
-    """Start a process whose output goes to ``log`` and which the kernel kills when the tests die. ``user``: None for our own."""
+    """Start a process whose output goes to ``log`` and which the kernel kills when the tests die.
+
+    ``user``: None for our own. ``talks``: standard input and output are pipes to us, the log gets the rest.
+    """
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if talks else output,
+            stderr=output,
             env=None if environment is None else dict(environment),
             cwd="/" if user is not None else None,  # ours may be closed to that user
             user=user,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call, after the change of user and before exec
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, after the change of user and before exec
         )
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -27,6 +27,7 @@ from actlabel.runtime import metrics
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, load_statements
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 
 _LARGEST_BATCH = 256
@@ -173,7 +174,9 @@ class Results:
             stored = await self._wait_for_others(result_id)
         if stored is not None:
             return stored
+        failpoint("result.looked_up")
         paid = await call()
+        failpoint("result.called")
         self._paid.add(result_id)
         return await self._store(_Put(result_id=result_id, uid=uid, stage=stage, paid=paid))
 
@@ -217,7 +220,9 @@ class Results:
         now = self._clock.now()
         ordered = sorted(puts, key=lambda put: put.result_id)
         rows = [(put.result_id, put.uid, put.stage, put.paid.payload, put.paid.cost_usd, now) for put in ordered]
+        failpoint("result.storing")
         first = {row["result_id"] for row in await self._database.fetch_many(self._sql["put_result"], rows)}
+        failpoint("result.stored")
         late = [put.result_id for put in ordered if put.result_id not in first]
         others = await self._database.fetch(self._sql["results"], late) if late else ()
         stored = {row["result_id"]: bytes(row["payload"]) for row in others}

@@ -23,6 +23,7 @@ from actlabel.core.errors import ActlabelError, CampaignPaused, RetryLater
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, load_statements
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 
 TOKENS_PER_IMAGE = 4096
@@ -166,6 +167,7 @@ class Purse:
             granted = min(wanted, room)
             row = self._row(account, account.lease_usd + granted)
             await session.execute(self._sql["put_spend"], *row)
+        failpoint("spend.reserved")
         # only now: where the commit failed, the row says too much or too little, and its next write puts it right
         account.lease_usd += granted
         account.settled = account.spent_usd == row[2]

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import uvloop
 
 from actlabel.host.host import Host, open_host
+from actlabel.runtime.failpoints import arm
 from actlabel.runtime.log import configure_logs
 from actlabel.runtime.settings import Settings, load_settings
 
@@ -24,6 +25,7 @@ def run_with_host(work: Callable[[Host], Awaitable[_T]], *, runs_stages: bool = 
     chosen = settings or load_settings()
     configure_logs(level=chosen.log_level, json=chosen.log_format == "json")
     collect_garbage_rarely()
+    arm(chosen.failpoint)
 
     async def opened() -> _T:
         async with open_host(chosen, runs_stages=runs_stages) as host:

@@ -11,6 +11,7 @@ from actlabel.review_gateway.refusals import NoSuchItem, NothingToUndo, UnknownL
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Session
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.metrics import REVIEW_ANSWERS, REVIEW_SECONDS
 
 
@@ -50,6 +51,8 @@ class Answers:
             _check_label(entry, version, label)
             answer = self._answer(entry, caller, version, label=label, comment=comment, seconds=seconds)
             await self._settle(session, campaign, entry, answer)
+            failpoint("review.answering")
+        failpoint("review.answered")
         self._observe(campaign, "submit" if label is not None else "undecidable", seconds)
         return answer.revision
 
@@ -125,6 +128,8 @@ class Answers:
                 undone = await self._undo_skip(session, campaign, entry, caller)
             else:
                 undone = await self._undo_answer(session, campaign, entry, caller, answer)
+            failpoint("review.undoing")
+        failpoint("review.undone")
         self._observe(campaign, "undo", None)
         return undone
 

@@ -10,6 +10,7 @@ from actlabel.review_gateway.entries import entry_of, statements
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Session
+from actlabel.runtime.failpoints import failpoint
 from actlabel.stream.outgoing import Outgoing
 
 
@@ -30,6 +31,7 @@ class Arrivals:
         _check(item)
         async with self._database.transaction() as session:
             state = await self._place(session, item, campaign.uid)
+            failpoint("review.queueing")
         if state is not State.WITHDRAWN:
             return ()
         return (Outgoing(topic=topics.topic(topics.MERGED, campaign.uid), key=item.id.encode(), value=_bytes(item)),)

@@ -11,6 +11,7 @@ from actlabel.review_gateway.refusals import Paused
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Session
+from actlabel.runtime.failpoints import failpoint
 
 MOST_HELD: Final = 50
 """Items that one reviewer can hold at a time, so that nobody empties the queue for the others."""
@@ -49,7 +50,10 @@ class Leases:
             held = await session.fetch(self._sql["held"], campaign.uid, caller.name) if resume else ()
             free = await self._free(session, campaign, caller, count - len(held), skipped=skipped)
             rows = (*held[:count], *free)
-            return [await self.lend(session, campaign, caller, entry_of(row)) for row in rows]
+            lent = [await self.lend(session, campaign, caller, entry_of(row)) for row in rows]
+            failpoint("review.lending")
+        failpoint("review.lent")
+        return lent
 
     async def _free(self, session: Session, campaign: Campaign, caller: Caller, count: int, *, skipped: bool) -> Sequence[object]:
         held = (await session.fetch(self._sql["count_held"], campaign.uid, caller.name))[0]["items"]

@@ -10,6 +10,7 @@ from actlabel.review_gateway.domain import Entry, merged_record
 from actlabel.review_gateway.entries import entry_of, read_answer, statements
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.metrics import OUTBOX
@@ -78,9 +79,14 @@ class Outbox:
     async def _publish(self) -> int:
         rows = await self._database.fetch(self._sql["start_publishing"], self._clock.now(), _BATCH)
         entries = [entry_of(row) for row in rows]
-        outcomes = await asyncio.gather(*await self._send(entries), return_exceptions=True)
+        failpoint("outbox.started")
+        sent = await self._send(entries)
+        failpoint("outbox.sent")
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        failpoint("outbox.produced")
         failures = [error for error in outcomes if isinstance(error, BaseException)]
         await self._mark(entries, outcomes)
+        failpoint("outbox.emptied")
         for error in failures:
             if not isinstance(error, DeadLetter):
                 raise error

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     allowed_media_hosts: tuple[str, ...] = Field((), description="nothing fetches a URL that a record names unless its host is here")
     otlp_endpoint: SecretStr | None = Field(None, description="http://collector:4318, where spans go; needs the extra otel")
     trace_ratio: float = Field(0.01, ge=0, le=1, description="share of the items whose way is traced, the same ones in every process")
+    failpoint: str | None = Field(None, description="for tests: a place where this process dies on purpose (runtime/failpoints.py)")
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -11,6 +11,7 @@ from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Row, Session
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.sampler.allowance import Allowance, BlockPlan, least_block, plan_block
 from actlabel.sampler.domain import STREAMING, Drawn, Parameters, Population, check_mode, draw_block
@@ -43,12 +44,16 @@ class BlockCloser:
         async with self._store.database.transaction() as session:
             stream = await self._look(session, campaign)
             waiting = await self._waiting(session, stream)
+            failpoint("block.locked")
             plan = self._plan(stream, waiting)
             if not plan.items:
                 return plan
             drawn = draw_block(key, _population(waiting[: plan.items]), quota=plan.quota, parameters=parameters)
             block = await self._put(session, campaign.uid, drawn, parameters)
+            failpoint("block.decided")
             await self._take(session, stream, plan, parameters)
+            failpoint("block.taken")
+        failpoint("block.closed")
         log.info("A block is closed.", campaign=campaign.name, block=block, items=plan.items, selected=plan.quota)
         return plan
 

@@ -9,6 +9,7 @@ from typing import Final
 from actlabel.core.errors import UserError
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, Session, load_statements
+from actlabel.runtime.failpoints import failpoint
 from actlabel.sampler.domain import STREAMING, check_mode
 
 _MOST_ROWS: Final = 5_000
@@ -82,7 +83,10 @@ class Candidates:
             refused = {c.item_id: refusal for c in candidates if (refusal := _refusal(c, mode)) is not None}
             fitting = [candidate for candidate in candidates if candidate.item_id not in refused]
             drawn = await self._insert(session, uid, fitting)
-            return {**refused, **(await self._decided(session, uid, mode, fitting) if drawn else {})}
+            decided = await self._decided(session, uid, mode, fitting) if drawn else {}
+            failpoint("candidates.storing")
+        failpoint("candidates.stored")
+        return {**refused, **decided}
 
     async def _insert(self, session: Session, uid: str, candidates: Sequence[Candidate]) -> bool:
         """Store those that are new; say whether anything of the campaign was ever decided."""

@@ -15,6 +15,7 @@ from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Session
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.sampler.domain import (
     EXACT,
@@ -107,6 +108,7 @@ class Draws:
             population = await self._store.count(session, "population_size", campaign.uid, plan.batch)
             row = _row(plan, draws, budget_of(plan, draws, allowance(campaign), population), population, parameters)
             await self._put(session, campaign.uid, row)
+        failpoint("draw.frozen")
         return row
 
     async def _still_due(self, session: Session, uid: str, plan: DrawPlan, draws: list[DrawRow], sealed_items: int) -> bool:
@@ -156,9 +158,13 @@ class Draws:
             raise Fatal(
                 f"draw {row.draw} of campaign {uid} was begun with other cells than its population gives now; do not touch its tables"
             )
+        failpoint("draw.designed")
         await self._store.put_cells(self._database, place, manifest)
+        failpoint("draw.celled")
         await self._store.put_decisions(self._database, place, drawn, of=np.flatnonzero(drawn.chosen))
+        failpoint("draw.chosen")
         await self._store.put_unselected(uid, row.draw, row.batch, drawn.population.pages)
+        failpoint("draw.decided")
         stored = (await self._database.fetch(self._store.sql["decision_counts"], uid, row.draw))[0]
         if (stored["items"], stored["selected"]) != (row.population, drawn.selected):
             raise Fatal(f"draw {row.draw} of campaign {uid} stored {stored['items']} decisions for {row.population} items")
@@ -176,6 +182,8 @@ class Draws:
             await session.execute_many(sql["put_emission"], rows)
             budget, taken, seen = _totals(await self._store.draws(session, campaign.uid), campaign)
             await session.execute(sql["set_budget"], campaign.uid, budget, taken, seen)
+            failpoint("draw.completing")
+        failpoint("draw.completed")
         metrics.DRAWS.labels(campaign.uid).inc()
         metrics.BUDGET.labels(campaign.uid, "allowed").set(budget)
         metrics.BUDGET.labels(campaign.uid, "taken").set(taken)

@@ -12,6 +12,7 @@ from actlabel.core import topics
 from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.database.port import Row
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.runtime.tracing import begin, carried
 from actlabel.sampler.draw_store import DrawStore, to_decision
@@ -28,9 +29,13 @@ PutAside = Callable[[Record, Item, DeadLetter], Awaitable[None]]
 
 
 def emit(item: Item, decision: Row) -> Outgoing:
-    """Fill the sampler's part of the record; the same item and decision are the same bytes."""
+    """Fill the sampler's part of the record; the same item and decision are the same bytes.
+
+    What an earlier draw had selected goes to the gateway whatever this one says: a reviewer may have it, or have answered it. The
+    gateway sends it on, with the answer where there is one, and takes it off the queue where there is none.
+    """
     item.decision.CopyFrom(to_decision(decision))
-    kind = topics.REVIEW if item.decision.selected else topics.MERGED
+    kind = topics.REVIEW if item.decision.selected or decision["was_selected"] else topics.MERGED
     return Outgoing(topic=topics.topic(kind, item.campaign.uid), key=item.id.encode(), value=item.SerializeToString(deterministic=True))
 
 
@@ -69,6 +74,7 @@ class Emission:
     async def _lead(self, uid: str, draw: int, number: int) -> None:
         async with self._database.try_lock(f"emit:{uid}:{draw}:{number}") as leads:
             if leads and (rows := await self._database.fetch(self._store.sql["open_emission"], uid, draw, number)):
+                failpoint("emission.leased")
                 partition = Partition(topics.topic(topics.CRITIQUED, uid), number)
                 await self._partition(uid, draw, partition, start=rows[0]["next_offset"], end=rows[0]["end_offset"])
 
@@ -77,8 +83,10 @@ class Emission:
         async with _closed(self._stream.scan(partition, start=start, end=end)) as scan:
             async for records in scan:
                 await self._batch(uid, draw, records)
+                failpoint("emission.emitted")
                 if self._stop.is_set() or not await self._advance(uid, draw, partition, start, records[-1].offset + 1):
                     return
+                failpoint("emission.advanced")
                 start = records[-1].offset + 1
         if start < end:  # the last offsets may hold no record
             await self._advance(uid, draw, partition, start, end)
@@ -103,6 +111,7 @@ class Emission:
             await self._put_aside(record, item, error)
         if span is not None:
             span.end("emitted")
+        failpoint("emission.sent")
 
 
 @asynccontextmanager

@@ -96,21 +96,24 @@ ON CONFLICT DO NOTHING;
 SELECT COUNT(*) AS items, COUNT(*) FILTER (WHERE selected) AS selected FROM decision WHERE uid = $1 AND draw = $2;
 
 -- name: exact_decisions
--- For emission: the decisions of one draw, with the revision that was decided upon.
-SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, w.rule, w.calibration_version, c.revision
+-- For emission: the decisions of one draw, with the revision that was decided upon, and whether a reviewer may have the item already.
+SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, w.rule, w.calibration_version, c.revision,
+       EXISTS (SELECT 1 FROM decision AS e WHERE e.uid = d.uid AND e.item_id = d.item_id AND e.draw < d.draw AND e.selected) AS was_selected
 FROM decision AS d JOIN draw AS w ON w.uid = d.uid AND w.draw = d.draw
 JOIN candidate AS c ON c.uid = d.uid AND c.item_id = d.item_id
 WHERE d.uid = $1 AND d.draw = $2 AND d.item_id = ANY($3);
 
 -- name: stored_decisions
 -- For an item that comes again after its draw: the decisions of complete draws, the latest one last.
-SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, w.rule, w.calibration_version, c.revision
+SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, w.rule, w.calibration_version, c.revision,
+       EXISTS (SELECT 1 FROM decision AS e WHERE e.uid = d.uid AND e.item_id = d.item_id AND e.draw < d.draw AND e.selected) AS was_selected
 FROM decision AS d JOIN draw AS w ON w.uid = d.uid AND w.draw = d.draw AND w.complete
 JOIN candidate AS c ON c.uid = d.uid AND c.item_id = d.item_id
 WHERE d.uid = $1 AND d.item_id = ANY($2) ORDER BY d.draw;
 
 -- name: block_decisions
-SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, b.rule, 0 AS calibration_version, c.revision
+SELECT d.item_id, d.draw, d.block, d.cell, d.cell_selected, d.cell_size, d.epsilon_q16, d.selected, b.rule, 0 AS calibration_version, c.revision,
+       FALSE AS was_selected
 FROM decision AS d JOIN candidate AS c ON c.uid = d.uid AND c.item_id = d.item_id
 JOIN block AS b ON b.uid = d.uid AND b.block = d.block
 WHERE d.uid = $1 AND d.item_id = ANY($2);

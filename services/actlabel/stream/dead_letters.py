@@ -13,6 +13,7 @@ from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, load_statements
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.runtime.tracing import Headers, carried
 from actlabel.stream.port import Partition, Record, Stream
@@ -48,7 +49,9 @@ class DeadLetters:
             await self._refuse_when_paused(uid, stage)
             letter = self._letter(record, uid=uid, version=version, stage=stage, reason=reason, detail=detail)
             await self._produce(letter, record.key, carried(record))
+            failpoint("dead.produced")
             await self._insert(letter)
+            failpoint("dead.stored")
             metrics.DEAD_LETTERS.labels(stage, uid, reason).inc()
             await self._pause_when_many(letter)
 

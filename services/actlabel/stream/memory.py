@@ -128,6 +128,7 @@ class MemoryStream:
         for group in self._groups.values():
             for member in group.members:
                 member.wake()
+        self.faults.check("acknowledge")
 
     def _acknowledge(self, acknowledged: asyncio.Future[None]) -> None:
         if self._holds_acks:

@@ -104,17 +104,22 @@ class MemoryConsumer:
         """See ``port.Consumer``."""
         self._group.faults.check("commit")
         generation = self._generation
-        await asyncio.sleep(0)
+        await asyncio.sleep(self._group.faults.commit_s)
         if generation == self._generation:  # as Kafka fences the commits of an earlier generation
             self._group.commit({p: offset for p, offset in offsets.items() if p in self.positions})
+        self._group.faults.check("commit-answer")
 
 
 class MemoryFaults:
-    """What goes wrong: errors to raise by operation (``send``, ``poll``, ``commit``, ``join``), always or so many times."""
+    """What goes wrong: errors to raise by operation, always or so many times.
+
+    Before anything happened: ``send``, ``poll``, ``commit``, ``join``; after it did: ``acknowledge`` (of a send), ``commit-answer``.
+    """
 
     def __init__(self) -> None:
         """Begin with a stream that works."""
         self._errors: dict[str, tuple[Exception, int | None]] = {}
+        self.commit_s = 0.0  # how long a commit is on its way
 
     def fail(self, operation: str, error: Exception, *, times: int | None = None) -> None:
         """Raise ``error`` from an operation, the next ``times`` or until ``mend``."""

@@ -11,6 +11,7 @@ from actlabel.core.errors import RetryLater
 from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaigns
 from actlabel.runtime.clock import Clock
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.stream.assignment import Assignment
 from actlabel.stream.backlog import Backlog, Work
@@ -191,6 +192,7 @@ class Stage:
                 tracker.done(record.offset)
             else:
                 self._backlog.add(Work(tracker=tracker, record=record, taken_s=now))
+                failpoint("record.dispatched")
         self._worker.start()
 
     async def _commit_often(self, consumer: Consumer) -> None:
@@ -206,12 +208,14 @@ class Stage:
         if not offsets:
             self._pulse.works("commit")  # what failed was committed at a revocation, or is another member's now
             return
+        failpoint("offsets.committing")
         try:
             await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})
         except RetryLater as error:
             self._pulse.outage("commit", str(error))
             metrics.COMMITS.labels(self._name, "failed").inc()
             return
+        failpoint("offsets.committed")
         self._pulse.works("commit")
         metrics.COMMITS.labels(self._name, "ok").inc()
         self._assignment.committed(offsets, changes=changes)

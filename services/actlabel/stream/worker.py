@@ -11,6 +11,7 @@ from actlabel.core.errors import CampaignPaused, DeadLetter, EndpointUnavailable
 from actlabel.runtime import metrics, tracing
 from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import Clock
+from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
 from actlabel.stream.backlog import Backlog, Work
 from actlabel.stream.cancelling import cancel_all
@@ -95,9 +96,11 @@ class Worker:
         if work.tracker.campaign in self._deleted:
             return self._finish(work, "dropped")
         if work.verdict is None:
+            failpoint("record.handled")
             await self._produce(work)
         if work.verdict is not None:
             return await self._put_aside(work, *work.verdict)
+        failpoint("record.produced")
         self._seconds.observe(self._clock.monotonic() - work.taken_s)
         return self._finish(work, "done")
 
@@ -159,6 +162,7 @@ class Worker:
 
     def _finish(self, work: Work, outcome: str) -> None:
         work.tracker.done(work.record.offset)
+        failpoint("record.marked")
         self._pulse.works("work")
         self._count(work, outcome)
         if work.span is not None:

@@ -1,8 +1,9 @@
 """What two stages cost, every guarantee switched on, against a bare loop that makes the same two calls per item.
 
-    python tests/bench/engine.py cpu        CPU per call and throughput, where the endpoint's latency is the limit
-    python tests/bench/engine.py wait       calls in flight that really fly: 1 s of latency, 500 at a time
-    python tests/bench/engine.py replicas   one replica of a stage against four
+    python tests/bench/engine.py [cpu] [wait] [replicas] [--json FILE]
+
+cpu: CPU per call and throughput, where the endpoint's latency is the limit. wait: calls in flight that really fly, 1 s of latency and
+500 at a time. replicas: one replica of a stage against four. All three where none is named.
 
 Annotator and criticizer are processes of their own on a real Kafka and a real PostgreSQL; the stand-in endpoint is a process too. CPU is
 that of our two processes alone, from the lifting of a pause to the last record on ``critiqued``.
@@ -11,7 +12,6 @@ that of our two processes alone, from the lifting of a pause to the last record 
 import argparse
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,8 +20,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import aiohttp
-import orjson
 import psutil
 import uvloop
 
@@ -34,31 +32,19 @@ from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
 from actlabel.criticizer import domain as criticizer
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaign
-from actlabel.runtime.settings import Settings
 from tests.acceptance.data import Recording, synthetic
 from tests.acceptance.fleet import Member
 from tests.acceptance.pipeline import System, make_settings, system
 from tests.bench import bare_loop
-from tests.services.kafka_broker import KafkaBroker
-from tests.services.postgres_server import PostgresServer
+from tests.bench.real_services import real_services
+from tests.bench.result import Figure
 from tests.services.processes import free_port, start, wait_until
 
 LOOK_S = 0.02
+SETTLE_S = 8.0
+IN_FLIGHT = 256  # calls of each stage
+CPU_LATENCY_MS = 400.0
 PRICE = {"input_usd_per_million_tokens": 0.1, "output_usd_per_million_tokens": 0.4}
-
-
-@contextmanager
-def services(folder: Path) -> Iterator[Settings]:
-    """Start Kafka and PostgreSQL."""
-    with tempfile.TemporaryDirectory(prefix="actlabel-") as broker_folder, tempfile.TemporaryDirectory(prefix="actlabel-") as server_folder:
-        broker, server = KafkaBroker(Path(broker_folder)), PostgresServer(Path(server_folder))
-        broker.start()
-        server.start()
-        try:
-            yield make_settings(folder, stream=f"kafka://{broker.address}", database=server.create_database())
-        finally:
-            server.stop()
-            broker.kill()
 
 
 @contextmanager
@@ -102,18 +88,24 @@ def _templates(campaign: Campaign) -> Iterator[bytes]:
 
 async def through_the_stages(arena: System, campaign: Campaign, members: Sequence[Member], items: int) -> dict[str, float]:
     """Lift the pause; return seconds of our CPU, and of wall clock between a tenth and nine tenths of the records, scaled to all."""
-    out = topics.topic(topics.CRITIQUED, campaign.uid)
-    marks: list[tuple[float, int]] = []
     before = sum(map(_cpu_s, members))
+    marks = await _until_out(arena, campaign, topics.CRITIQUED, items)
+    cpu_s = sum(map(_cpu_s, members)) - before
+    return {"cpu_s": cpu_s, "wall_s": items / _rate(marks, items)}
+
+
+async def _until_out(arena: System, campaign: Campaign, kind: str, items: int) -> list[tuple[float, int]]:
+    """Lift the pause and wait until all items are on a topic; return when how many were there."""
+    out = topics.topic(kind, campaign.uid)
     await arena.host.campaigns.apply(campaign.file)
+    marks: list[tuple[float, int]] = []
     done = 0
     while done < items:
         await asyncio.sleep(LOOK_S)
         arena.fleet.check()
         done = sum((await arena.host.stream.end_offsets(out)).values())
         marks.append((time.perf_counter(), done))
-    cpu_s = sum(map(_cpu_s, members)) - before
-    return {"cpu_s": cpu_s, "wall_s": items / _rate(marks, items)}
+    return marks
 
 
 def _rate(marks: Sequence[tuple[float, int]], items: int) -> float:
@@ -138,47 +130,118 @@ async def _paused(arena: System, name: str, url: str, recording: Recording, in_f
     return campaign
 
 
-async def _latency(url: str, latency_ms: float) -> None:
-    control = url.removesuffix("/v1") + "/control"
-    async with aiohttp.ClientSession() as http, http.post(control, data=orjson.dumps({"latency_ms": latency_ms})) as answer:
-        answer.raise_for_status()
-
-
-async def cpu(folder: Path, *, items: int, rounds: int, in_flight: int, latency_ms: float) -> None:
+async def cpu(arena: System, folder: Path, *, items: int, rounds: int, json_file: Path | None) -> None:
     """Compare CPU per call and throughput, the two in turns."""
-    recording = synthetic(folder, items)
-    tuning = {"ACTLABEL_CALLS_IN_FLIGHT": str(4 * in_flight), "ACTLABEL_WINDOW_ITEMS": str(max(2000, 8 * in_flight))}
-    with services(folder) as settings, endpoint(folder, recording, latency_ms=latency_ms) as url:
+    recording = synthetic(folder, items, name="cpu")
+    members = await arena.fleet.start_all(topics.ANNOTATOR, topics.CRITICIZER)
+    cpu_ratios, throughputs = [], []
+    with endpoint(folder, recording, latency_ms=CPU_LATENCY_MS) as url:
+        for number in range(rounds):
+            campaign = await _paused(arena, f"cpu-{number}", url, recording, IN_FLIGHT)
+            loop = await asyncio.to_thread(bare, folder, url, recording, campaign, 2 * IN_FLIGHT)
+            ours = await through_the_stages(arena, campaign, members, items)
+            cpu_ratios.append(ours["cpu_s"] / loop["cpu_s"])
+            throughputs.append(loop["wall_s"] / ours["wall_s"])
+            _tell(number, items, loop, ours)
+    for member in members:
+        member.kill()
+    what = f"{items} items, two calls each, {2 * IN_FLIGHT} calls in flight, endpoint of {CPU_LATENCY_MS:g} ms"
+    command = "python tests/bench/engine.py cpu"
+    figures = (
+        Figure.of_rounds(
+            cpu_ratios,
+            name="engine, CPU",
+            command=command,
+            against="our CPU per model call, annotator and criticizer with every guarantee on, against a bare aiohttp loop",
+            target="≤ 1.25",
+            note=what,
+        ),
+        Figure.of_rounds(
+            throughputs, name="engine, throughput", command=command, against="items per second, the same two", target="≥ 0.85", note=what
+        ),
+    )
+    for figure in figures:
+        figure.append(json_file)
+
+
+def _tell(number: int, items: int, loop: dict[str, float], ours: dict[str, float]) -> None:
+    for name, figure in (("loop", loop), ("engine", ours)):
+        per_call_us = figure["cpu_s"] / items / 2 * 1e6
+        print(f"round {number}, {name}: {per_call_us:.0f} us CPU a call, {items / figure['wall_s']:.0f} items/s", flush=True)
+
+
+async def wait(arena: System, folder: Path, *, json_file: Path | None) -> None:
+    """Measure how many of the calls that may fly do fly."""
+    latency_s, in_flight, items = 1.0, 500, 15_000
+    recording = synthetic(folder, items, name="wait")
+    members = await arena.fleet.start_all(topics.ANNOTATOR)
+    with endpoint(folder, recording, latency_ms=latency_s * 1000) as url:
+        campaign = await _paused(arena, "wait", url, recording, in_flight)
+        seconds = await _annotated(arena, campaign, items)
+    members[0].kill()
+    Figure(
+        name="engine, waiting",
+        command="python tests/bench/engine.py wait",
+        against="calls per second of one annotator against calls in flight divided by latency",
+        value=items / seconds / (in_flight / latency_s) * 100,
+        unit="%",
+        target="≥ 98 %",
+        note=f"{in_flight} calls in flight, endpoint of {latency_s:g} s",
+    ).append(json_file)
+
+
+async def replicas(arena: System, folder: Path, *, json_file: Path | None) -> None:
+    """Compare the rate of four replicas with that of one."""
+    latency_s, in_flight, items = 0.5, 40, 2000
+    rates = []
+    for count in (1, 4):
+        recording = synthetic(folder, items * count, name=f"replicas-{count}")
+        while len([member for member in arena.fleet.members if member.alive]) < count:
+            await arena.fleet.start_all(topics.ANNOTATOR)
+        with endpoint(folder, recording, latency_ms=latency_s * 1000) as url:
+            campaign = await _paused(arena, f"replicas-{count}", url, recording, in_flight)
+            await asyncio.sleep(SETTLE_S)  # the group rebalances over the new topics before the pause is lifted
+            rates.append(items * count / await _annotated(arena, campaign, items * count))
+    Figure(
+        name="engine, replicas",
+        command="python tests/bench/engine.py replicas",
+        against="items per second of four replicas of the annotator against one",
+        value=rates[1] / rates[0],
+        target="≥ 3.8",
+        note=f"{in_flight} calls in flight each, endpoint of {latency_s:g} s",
+    ).append(json_file)
+
+
+async def _annotated(arena: System, campaign: Campaign, items: int) -> float:
+    """Lift the pause of the annotator alone; return the seconds that all items take at the rate between 20 and 80 %."""
+    times = await _until_out(arena, campaign, topics.ANNOTATED, items)
+    return items / _rate(times, items)
+
+
+async def measure(folder: Path, given: argparse.Namespace) -> None:
+    """Run what was asked for, on one Kafka and one PostgreSQL."""
+    tuning = {"ACTLABEL_CALLS_IN_FLIGHT": str(8 * IN_FLIGHT), "ACTLABEL_WINDOW_ITEMS": str(8 * IN_FLIGHT)}
+    with real_services() as services:
+        settings = make_settings(folder, stream=services.stream, database=services.postgres.create_database())
         async with system(folder, settings, **tuning) as arena:
-            members = await arena.fleet.start_all(topics.ANNOTATOR, topics.CRITICIZER)
-            ratios: list[tuple[float, float]] = []
-            for number in range(rounds):
-                campaign = await _paused(arena, f"round-{number}", url, recording, in_flight)
-                loop = await asyncio.to_thread(bare, folder, url, recording, campaign, 2 * in_flight)
-                ours = await through_the_stages(arena, campaign, members, items)
-                ratios.append((ours["cpu_s"] / loop["cpu_s"], loop["wall_s"] / ours["wall_s"]))
-                per_call = [figure["cpu_s"] / items / 2 * 1e6 for figure in (loop, ours)]
-                print(
-                    f"round {number}: loop {per_call[0]:.0f} us a call, {items / loop['wall_s']:.0f} items/s; "
-                    f"engine {per_call[1]:.0f} us a call, {items / ours['wall_s']:.0f} items/s; "
-                    f"CPU ratio {ratios[-1][0]:.2f}, throughput ratio {ratios[-1][1]:.2f}",
-                    flush=True,
-                )
-    cpu_ratio, throughput = (statistics.median(column) for column in zip(*ratios, strict=True))
-    print(f"median CPU ratio {cpu_ratio:.2f}, throughput ratio {throughput:.2f}")
+            wanted = given.what or ["cpu", "wait", "replicas"]
+            if "cpu" in wanted:
+                await cpu(arena, folder, items=given.items, rounds=given.rounds, json_file=given.json)
+            if "wait" in wanted:
+                await wait(arena, folder, json_file=given.json)
+            if "replicas" in wanted:
+                await replicas(arena, folder, json_file=given.json)
 
 
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cpu"])
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, default=128)
-    parser.add_argument("--latency-ms", type=float, default=200.0)
-    given = parser.parse_args()
+    parser.add_argument("what", nargs="*", choices=["cpu", "wait", "replicas"])
+    parser.add_argument("--items", type=int, default=10_000, help="in each round of cpu")
+    parser.add_argument("--rounds", type=int, default=3, help="of cpu")
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
     with tempfile.TemporaryDirectory(prefix="actlabel-engine-") as folder:
-        uvloop.run(cpu(Path(folder), items=given.items, rounds=given.rounds, in_flight=given.in_flight, latency_ms=given.latency_ms))
+        uvloop.run(measure(Path(folder), parser.parse_args()))
 
 
 if __name__ == "__main__":

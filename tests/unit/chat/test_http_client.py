@@ -28,12 +28,14 @@ class RawServer:
         self.scripts = list(scripts)
         self.requests: list[bytes] = []
         self.connections = 0
+        self.handlers: set[asyncio.Task[None]] = set()
         self.port = 0
         self.asked = asyncio.Event()
         self.gone = asyncio.Event()  # a client left in the middle
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.handlers.add(asyncio.current_task())
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -49,7 +51,7 @@ class RawServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.gone.set()
         finally:
-            writer.close()
+            writer.transport.abort()
 
 
 @asynccontextmanager
@@ -61,6 +63,10 @@ async def served(*scripts: Pieces, tls: ssl.SSLContext | None = None) -> AsyncIt
         yield raw
     finally:
         server.close()
+        for handler in raw.handlers:
+            handler.cancel()
+        await asyncio.gather(*raw.handlers, return_exceptions=True)
+        await asyncio.sleep(0)  # sockets are closed in the next turn of the loop
 
 
 async def post(

@@ -7,9 +7,7 @@ from aiokafka.errors import KafkaError
 
 from actlabel.runtime.log import get_log
 from actlabel.stream.kafka_client import BATCH_BYTES, MESSAGE_BYTES, KafkaCluster
-from actlabel.stream.partitioner import partition_of
 
-_LINGER_MS: Final = 10
 _GIVE_UP_S: Final = 2.0
 _log = get_log(__name__)
 
@@ -21,13 +19,7 @@ def idempotent_client(cluster: KafkaCluster) -> Any:
         enable_idempotence=True,  # and so acks=all
         max_batch_size=BATCH_BYTES,
         max_request_size=MESSAGE_BYTES,
-        linger_ms=_LINGER_MS,
-        partitioner=_partition,
     )
-
-
-def _partition(key: bytes, all_partitions: list[int], _: list[int]) -> int:
-    return partition_of(key, len(all_partitions))
 
 
 async def stop_soon(client: Any) -> None:

@@ -5,20 +5,20 @@ here, and a producer that failed or fell silent is put away for a new one; the r
 """
 
 import asyncio
-from collections import deque
+from collections.abc import Sequence
 from contextvars import Context
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, UnknownTopicOrPartitionError
 
 from actlabel.core.errors import ActlabelError, DeadLetter, RetryLater
 from actlabel.runtime.log import get_log
+from actlabel.stream.kafka_batching import Batching, Pending
 from actlabel.stream.kafka_client import KafkaCluster, refusal
 from actlabel.stream.kafka_idempotence import abandon, idempotent_client, stop_soon
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.port import Headers
+from actlabel.stream.partitioner import partition_of
+from actlabel.stream.port import Headers, Partition
 from actlabel.stream.record_size import check_size
 
 _SWEEP_S: Final = 0.5
@@ -26,18 +26,6 @@ _SUSPICIOUS_S: Final = 3.0  # unacknowledged for so long: does the topic still e
 _BACKOFF_S: Final = 0.5
 _log = get_log(__name__)
 _Future = asyncio.Future[None]
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A record on its way."""
-
-    topic: str
-    key: bytes
-    value: bytes
-    headers: Headers
-    since: float  # loop time
-    future: _Future
 
 
 class KafkaProducer:
@@ -53,9 +41,10 @@ class KafkaProducer:
         self._context = Context()  # our tasks' log lines are about no record
         self._trouble = ""  # why a client cannot start
         self._starting: asyncio.Task[None] | None = None
-        self._queues: dict[str, deque[_Pending]] = {}
-        self._known: set[str] = set()  # topics that exist, as far as we know
-        self._open: dict[_Pending, None] = {}  # in the order of send
+        self._batching = Batching(self, self._background)
+        self._known: dict[str, int] = {}  # topics that exist, as far as we know, with their partition counts
+        self._unknown: dict[str, list[Pending]] = {}  # records for topics of which that is not known yet
+        self._open: dict[Pending, None] = {}  # in the order of send
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -67,13 +56,12 @@ class KafkaProducer:
         except DeadLetter as error:
             future.set_exception(error)
             return future
-        pending = _Pending(topic, key, value, headers, self._loop.time(), future)
+        pending = Pending(topic, key, value, headers, self._loop.time(), future)
         self._open[pending] = None
-        if (queue := self._queues.get(topic)) is not None:
-            queue.append(pending)
+        if (partitions := self._known.get(topic)) is not None and topic not in self._unknown:
+            self._batching.add(Partition(topic, partition_of(key, partitions)), pending)
         else:
-            self._queues[topic] = deque((pending,))
-            self._background(self._pump(topic))
+            self._look_for(topic, pending)
         if self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep(), name="kafka producer deadlines", context=self._context)
         return future
@@ -88,71 +76,76 @@ class KafkaProducer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pump(self, topic: str) -> None:
-        """Hand the records of one topic to the client, one after the other; a topic that hangs holds up no other."""
-        queue = self._queues[topic]
+    def _look_for(self, topic: str, pending: Pending) -> None:
+        if (queue := self._unknown.get(topic)) is not None:
+            queue.append(pending)
+        else:
+            self._unknown[topic] = [pending]
+            self._background(self._find(topic))
+
+    async def _find(self, topic: str) -> None:
+        """Find out how many partitions a topic has, and let its records go on; a topic that hangs holds up no other."""
         try:
             await self._check_exists(topic)
-            while queue:
-                await self._hand_over(queue)
         except ActlabelError as error:
-            for pending in queue:
+            for pending in self._unknown.pop(topic):
                 self._fail(pending, error)
-        finally:
-            del self._queues[topic]
+        else:
+            for pending in self._unknown.pop(topic):
+                self._batching.add(Partition(topic, partition_of(pending.key, self._known[topic])), pending)
 
     async def _check_exists(self, topic: str) -> None:
         deadline = self._loop.time() + _SUSPICIOUS_S
         while topic not in self._known:
-            self._known = set(await self._topics.partitions())
+            self._known = dict(await self._topics.partitions())
             if topic not in self._known:
                 if self._loop.time() > deadline:
                     raise _unknown(topic)
                 await asyncio.sleep(_BACKOFF_S)
 
-    async def _hand_over(self, queue: deque[_Pending]) -> None:
-        pending = queue[0]
-        client = await self._started()
-        if pending.future.done():  # given up, maybe while we waited
-            self._open.pop(queue.popleft(), None)
-            return
-        try:
-            sent = await client.send(pending.topic, key=pending.key, value=pending.value, headers=list(pending.headers))
-        except (KafkaError, OSError) as error:
-            if client is self._client:  # else it was put away meanwhile, and the next one gets the record
-                queue.popleft()
-                self._on_error(pending, client, error)
-        else:
-            queue.popleft()
-            sent.add_done_callback(partial(self._on_answer, pending, client))
-
-    def _on_answer(self, pending: _Pending, client: Any, sent: "asyncio.Future[object]") -> None:
+    def answered(self, batch: Sequence[Pending], client: Any, sent: "asyncio.Future[object]") -> None:
+        """See ``Outcome``."""
         if sent.cancelled():
-            self._fail(pending, RetryLater("the Kafka producer was closed"))
+            self._fail_all(batch, RetryLater("the Kafka producer was closed"))
         elif (error := sent.exception()) is not None:
-            self._on_error(pending, client, error)
+            self._on_error(batch, client, error)
         else:
-            self._open.pop(pending, None)
-            if not pending.future.done():
-                pending.future.set_result(None)
+            for pending in batch:
+                self._open.pop(pending, None)
+                if not pending.future.done():
+                    pending.future.set_result(None)
 
-    def _on_error(self, pending: _Pending, client: Any, error: BaseException) -> None:
+    def refused(self, batch: Sequence[Pending], client: Any, error: Exception) -> bool:
+        """See ``Outcome``."""
+        if client is not self._client:
+            return True  # it was put away meanwhile, and the next one gets the records
+        self._on_error(batch, client, error)
+        return False
+
+    def _on_error(self, batch: Sequence[Pending], client: Any, error: BaseException) -> None:
+        topic = batch[0].topic
         if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
-            self._fail(pending, DeadLetter("too-large", f"{len(pending.value)} bytes are more than {pending.topic} takes"))
+            for pending in batch:
+                self._fail(pending, DeadLetter("too-large", f"{len(pending.value)} bytes are more than {topic} takes"))
         elif isinstance(error, UnknownTopicOrPartitionError):
-            self._fail(pending, _unknown(pending.topic))
+            self._fail_all(batch, _unknown(topic))
         else:
-            self._fail(pending, refusal(error) or RetryLater(f"Kafka did not take a record for {pending.topic} ({error!r})"))
-        # a record that failed has used up a sequence number: without a new producer id every later one could be out of order
-        if pending.topic in self._known:
+            self._fail_all(batch, refusal(error) or RetryLater(f"Kafka did not take a record for {topic} ({error!r})"))
+        # records that failed have used up sequence numbers: without a new producer id every later one could be out of order
+        if topic in self._known:
             self._replace(client)
 
-    def _fail(self, pending: _Pending, error: ActlabelError) -> None:
+    def _fail_all(self, batch: Sequence[Pending], error: ActlabelError) -> None:
+        for pending in batch:
+            self._fail(pending, error)
+
+    def _fail(self, pending: Pending, error: ActlabelError) -> None:
         self._open.pop(pending, None)
         if not pending.future.done():
             pending.future.set_exception(error)
 
-    async def _started(self) -> Any:
+    async def client(self) -> Any:
+        """See ``Outcome``."""
         while self._client is None:
             if self._starting is None:
                 self._starting = asyncio.create_task(self._start(), name="kafka producer start", context=self._context)
@@ -208,10 +201,10 @@ class KafkaProducer:
                     self._replace(self._client)
         self._sweeping = None
 
-    async def _fail_deleted(self, late: list[_Pending]) -> None:
+    async def _fail_deleted(self, late: list[Pending]) -> None:
         try:
             async with asyncio.timeout(_SUSPICIOUS_S):
-                self._known = set(await self._topics.partitions())
+                self._known = dict(await self._topics.partitions())
         except (ActlabelError, TimeoutError):
             return
         for pending in late:

@@ -2,11 +2,12 @@
 
 import hashlib
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import Fatal, UserError
 from actlabel.intake.raw_record import RawRecord
 
 SHOWN_PROBLEMS = 20
@@ -50,16 +51,22 @@ class Uniqueness:
         self._seen.execute("BEGIN")  # one transaction for all: it is never committed
 
     def is_duplicate(self, record: RawRecord) -> bool:
-        """Say whether id and content came before. Raises ``UserError`` when the id came with other content."""
+        """Say whether id and content came before. Raises ``UserError`` when the id came with other content, ``Fatal`` on a full disk."""
         key = hashlib.blake2b(record.id.encode(), digest_size=16).digest()
         content = record.content_sha256()[:16]
-        added = self._seen.execute("INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (key, content, record.where)).rowcount
-        if added:
+        if self._added(key, content, record.where):
             return False
         first, place = self._seen.execute("SELECT content, place FROM seen WHERE id = ?", (key,)).fetchone()
         if first != content:
             raise UserError(f"{record.where}: id {record.id!r} came with other content at {place}; ids are unique in a campaign")
         return True
+
+    def _added(self, key: bytes, content: bytes, place: str) -> bool:
+        try:
+            return bool(self._seen.execute("INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (key, content, place)).rowcount)
+        except sqlite3.DatabaseError as error:
+            folder = tempfile.gettempdir()
+            raise Fatal(f"{folder}: has no room to check the file in ({error}); free some, or set SQLITE_TMPDIR") from error
 
     def close(self) -> None:
         """Forget everything."""

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import Fatal, UserError
+from actlabel.intake.check import Uniqueness
 from actlabel.intake.fields import Fields
-from actlabel.intake.raw_record import TEXT_LIMIT_BYTES, RawRecord
+from actlabel.intake.raw_record import TEXT_LIMIT_BYTES, RawPart, RawRecord
 from actlabel.intake.readers import good_records, read_records
 
 
@@ -143,3 +146,15 @@ def test_content_hash_tells_parts_apart(tmp_path: Path) -> None:
 
     assert len({digest({"a": "xy"}), digest({"a": "x", "b": "y"}), digest({"b": "xy"}), digest({"a": "x"})}) == 4
     assert digest({"a": "x", "meta": "1"}) == digest({"a": "x", "meta": "2"})
+
+
+def test_a_full_disk_while_ids_are_checked_is_one_line() -> None:
+    record = RawRecord(id="a", parts=(RawPart(name="text", text="t"),), metadata={}, gold=None, where="data.jsonl:1")
+    with closing(Uniqueness()) as seen:
+        assert not seen.is_duplicate(record)
+        assert not seen.is_duplicate(replace(record, id="b", where="data.jsonl:2"))
+        pages = seen._seen.execute("PRAGMA page_count").fetchone()[0]
+        seen._seen.execute(f"PRAGMA max_page_count = {pages}")  # what a full disk looks like to SQLite
+        more = [replace(record, id=f"more-{number}", where=f"data.jsonl:{number + 3}") for number in range(10_000)]
+        with pytest.raises(Fatal, match="has no room to check the file in"):
+            list(map(seen.is_duplicate, more))

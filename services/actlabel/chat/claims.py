@@ -1,6 +1,6 @@
 """Claims: rows that tell other processes which calls are running here, so that they wait for the answer rather than pay for it again.
 
-They are written at a handover only (partitions go to other members while calls run on) and cost the hot path nothing. A claim expires
+They are written at a handover only (partitions go to other members while calls run on) and cost the hot path no write. A claim expires
 soon and is renewed while its call runs, so that a killed owner delays nobody for longer than ``EXPIRY_S``.
 """
 

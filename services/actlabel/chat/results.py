@@ -9,11 +9,10 @@ address is the same model.
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from typing import Any
 
 import orjson
 from prometheus_client import Counter
@@ -140,14 +139,14 @@ class Results:
         flight = self._flights.get(result_id)
         if flight is None:
             flight = self._flights[result_id] = _Flight()
-            flight.task = self._loop.create_task(self._land(result_id, flight, self._fly(result_id, uid, stage, call)))
+            flight.task = self._loop.create_task(self._land(result_id, flight, uid, stage, call))
         flight.waiters.append(waiter)
         return await waiter
 
-    async def _land(self, result_id: str, flight: _Flight, work: Coroutine[Any, Any, bytes]) -> None:
+    async def _land(self, result_id: str, flight: _Flight, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> None:
         """Give everyone who still waits the outcome of a flight."""
         try:
-            payload = await work
+            payload = await self._fly(result_id, uid, stage, call)
         except asyncio.CancelledError:
             flight.fail(None)
             raise
@@ -232,10 +231,12 @@ class Results:
         """Store the answers that are here, within ``grace_s``; then abandon what is still being asked, and its claims."""
         if storing := [self._flights[result_id].task for result_id in self._paid]:
             await asyncio.wait(storing, timeout=grace_s)
-        flights = [flight.task for flight in self._flights.values()]
+        flights = list(self._flights.values())
         for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        for flight in flights:
+            flight.fail(None)  # one that was cancelled before it began could not say so itself
         await self._lookups.close()
         await self._puts.close()
         await self._claims.close()

@@ -174,6 +174,14 @@ async def test_close_stores_what_is_paid_and_abandons_what_is_not(database: Data
     assert [row["result_id"] for row in await database.fetch("SELECT result_id FROM result")] == ["r1"]
 
 
+async def test_close_ends_a_request_that_has_just_begun(results: Results) -> None:
+    asking = asyncio.create_task(results.get_or_call("r1", "c", "annotator", Calls()))
+    await asyncio.sleep(0)  # it has made its flight, which has not run yet
+    await results.close()
+    async with asyncio.timeout(20):
+        assert [type(outcome) for outcome in await asyncio.gather(asking, return_exceptions=True)] == [asyncio.CancelledError]
+
+
 def _question(text: str = "miaow", *, system: str = "Which animal?", labels: tuple[str, ...] = ("cat", "dog")) -> Question:
     messages = (
         Message(role="system", parts=(TextPart(text=system),)),

@@ -285,6 +285,20 @@ async def test_place_that_came_with_a_cancellation_is_given_back(client: Client,
         assert (dispatcher.in_flight, lane.in_flight) == (0, 0)
 
 
+async def test_place_that_came_with_the_end_of_patience_is_used(client: Client, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actlabel.chat.dispatch._LEAST_PATIENCE_S", 0.0)
+    async with serving(completion()) as endpoint:
+        request = ask(endpoint=endpoint.url, calls_in_flight=1, timeout_s=1e-9)
+        lane, dispatcher = client._directory.lane("c1", "annotator", request.model), client._dispatcher
+        place = dispatcher.now_or_never(lane, 0.0, None)
+        assert place is not None
+        waiting = asyncio.create_task(dispatcher.turn(lane, 0.0, None))
+        await asyncio.sleep(0)
+        dispatcher.ended(place, "answered", sent_s=0.0)
+        assert (await waiting).lane is lane
+        assert dispatcher.in_flight == 1
+
+
 async def test_quota_holds_requests_back_and_a_long_wait_is_our_own_doing(
     client: Client, ask: Ask, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -230,9 +230,24 @@ async def test_bound_falls_when_an_endpoint_refuses_and_places_follow(client: Cl
         present -= 1
         return await completion()(request)
 
+    sent_back = 0
+
+    async def persist(request: ChatRequest) -> None:
+        """Ask again after being sent back, as a stage does."""
+        nonlocal sent_back
+        while True:
+            try:
+                await client.complete(request)
+            except Throttled:
+                sent_back += 1
+                await asyncio.sleep(0.05)
+            else:
+                return
+
     async with serving(bear_four) as endpoint:
         request = ask(endpoint=endpoint.url, calls_in_flight=64, retries=1000)
-        await asyncio.gather(*(client.complete(request) for _ in range(300)))
+        await asyncio.gather(*(persist(request) for _ in range(300)))
+        assert sent_back > 0, "what waits for a bound that fell waits where no deadline runs"
         assert client.places("c1", "annotator", request.model) < 40
         fixed = ask(endpoint=endpoint.url, calls_in_flight=50, retries=1000, adaptive=False)
         assert client.places("c1", "annotator", fixed.model) == 50

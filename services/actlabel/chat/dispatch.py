@@ -141,8 +141,10 @@ class Dispatcher:
         lane.in_flight -= 1
         endpoint.in_flight -= 1
         if lane.model.adaptive:
-            work = _FIXED_WORK + output_tokens
+            work, before = _FIXED_WORK + output_tokens, endpoint.bound.bound
             endpoint.bound.ended(outcome, now_s=now_s, sent_s=sent_s, in_flight=endpoint.in_flight, work=work, pause_s=pause_s)
+            if endpoint.bound.bound < before and self._queued:
+                self._shed()
         if broken is not None:
             self._broken(endpoint, now_s, broken, probe=place.probe)
         elif alive or outcome == "answered":
@@ -197,6 +199,16 @@ class Dispatcher:
             idle = 0 if self._serve_one(lane) else idle + 1
             if lane.waiting:
                 self._queued[lane] = None
+
+    def _shed(self) -> None:
+        """Send those back whose turn would be long in coming since a bound fell: their items shall not run out of time here."""
+        for lane in self._queued:
+            surplus = lane.in_flight + len(lane.waiting) - lane.places()
+            while surplus > 0 and lane.waiting:
+                waiter = lane.waiting.pop()
+                surplus -= 1
+                if not waiter.turn.done():
+                    waiter.turn.set_exception(Throttled(f"{lane.names()}: fewer requests at once are borne than before"))
 
     def _serve_one(self, lane: Lane) -> bool:
         while lane.waiting and lane.waiting[0].turn.done():

@@ -16,7 +16,7 @@ from actlabel.chat.port import ChatRequest
 from actlabel.runtime import campaign_file
 from actlabel.runtime.log import get_log
 
-_FORESIGHT_S: Final = 30.0
+_FORESIGHT_S: Final = 5.0
 _OF_LATE_S: Final = 120.0
 _LEARNS: Final = 0.05
 _log = get_log(__name__)
@@ -161,7 +161,7 @@ class Lane:
         if routes[0].lease is not None:
             tokens = self.tokens_per_guess * self.model.max_output_tokens
             soon = sum(lease.calls_within(_FORESIGHT_S, tokens=tokens) for lease in self.leases())
-            most = min(most, int(soon) + 1)
+            most = min(most, self.in_flight + int(soon) + 1)
         return most
 
 

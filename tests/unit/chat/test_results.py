@@ -221,7 +221,17 @@ def test_what_differs_in_any_word_is_another_question(other: Callable[[], str]) 
 
 
 @pytest.mark.parametrize(
-    "fields", [{"endpoint": "http://there/v1"}, {"retries": 9}, {"timeout_s": 1.0}, {"calls_in_flight": 1}, {"api_key_env": "K"}]
+    "fields",
+    [
+        {"endpoint": "http://there/v1"},
+        {"endpoint": None, "endpoints": [{"url": "http://there/v1"}, {"url": "http://here/v1", "weight": 3}]},
+        {"retries": 9},
+        {"timeout_s": 1.0},
+        {"calls_in_flight": 1},
+        {"adaptive": False},
+        {"requests_per_minute": 9, "tokens_per_minute": 9},
+        {"api_key_env": "K"},
+    ],
 )
 def test_where_and_how_patiently_is_asked_does_not_matter(fields: dict[str, Any]) -> None:
     assert _id(_question(), _model(**fields)) == BASE

@@ -230,9 +230,24 @@ async def test_bound_falls_when_an_endpoint_refuses_and_places_follow(client: Cl
         present -= 1
         return await completion()(request)
 
+    sent_back = 0
+
+    async def persist(request: ChatRequest) -> None:
+        """Ask again after being sent back, as a stage does."""
+        nonlocal sent_back
+        while True:
+            try:
+                await client.complete(request)
+            except Throttled:
+                sent_back += 1
+                await asyncio.sleep(0.05)
+            else:
+                return
+
     async with serving(bear_four) as endpoint:
         request = ask(endpoint=endpoint.url, calls_in_flight=64, retries=1000)
-        await asyncio.gather(*(client.complete(request) for _ in range(300)))
+        await asyncio.gather(*(persist(request) for _ in range(300)))
+        assert sent_back > 0, "what waits for a bound that fell waits where no deadline runs"
         assert client.places("c1", "annotator", request.model) < 40
         fixed = ask(endpoint=endpoint.url, calls_in_flight=50, retries=1000, adaptive=False)
         assert client.places("c1", "annotator", fixed.model) == 50
@@ -285,6 +300,20 @@ async def test_place_that_came_with_a_cancellation_is_given_back(client: Client,
         assert (dispatcher.in_flight, lane.in_flight) == (0, 0)
 
 
+async def test_place_that_came_with_the_end_of_patience_is_used(client: Client, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actlabel.chat.dispatch._LEAST_PATIENCE_S", 0.0)
+    async with serving(completion()) as endpoint:
+        request = ask(endpoint=endpoint.url, calls_in_flight=1, timeout_s=1e-9)
+        lane, dispatcher = client._directory.lane("c1", "annotator", request.model), client._dispatcher
+        place = dispatcher.now_or_never(lane, 0.0, None)
+        assert place is not None
+        waiting = asyncio.create_task(dispatcher.turn(lane, 0.0, None))
+        await asyncio.sleep(0)
+        dispatcher.ended(place, "answered", sent_s=0.0)
+        assert (await waiting).lane is lane
+        assert dispatcher.in_flight == 1
+
+
 async def test_quota_holds_requests_back_and_a_long_wait_is_our_own_doing(
     client: Client, ask: Ask, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +324,9 @@ async def test_quota_holds_requests_back_and_a_long_wait_is_our_own_doing(
         for _ in range(7):
             await client.complete(request)
         assert clock.now() - began >= 59
-        assert client.places("c1", "annotator", request.model) == 4, "as many as half a minute lets through, and one"
+        assert client.places("c1", "annotator", request.model) == 1
+        plenty = ask(endpoint=endpoint.url, requests_per_minute=120)
+        assert client.places("c1", "annotator", plenty.model) == 11, "as many as five seconds let through, and one"
         stuck = asyncio.Event()
 
         async def never(_: float) -> None:

@@ -42,6 +42,11 @@ def test_a_page_without_a_manual_is_enough() -> None:
         ("{budget: 10%}", "{}", "stance.yaml: sampler.budget: is missing"),
         ("http://127.0.0.1:1/v1", "ftp://x", "annotator.endpoint: "),
         ("model: a}", "model: a, api_key_file: k, api_key_env: K}", "api_key_file and api_key_env are both given"),
+        ('endpoint: "http://127.0.0.1:1/v1", model: a', "model: a", "annotator: Value error, neither endpoint nor endpoints is given"),
+        ("model: a}", 'model: a, endpoints: [{url: "http://b"}]}', "endpoint and endpoints are both given; keep one"),
+        ('endpoint: "http://127.0.0.1:1/v1"', "endpoints: [{url: http://b}, {url: http://b}]", "http://b is there twice"),
+        ('endpoint: "http://127.0.0.1:1/v1", model: a', "endpoints: [{url: ftp://b}], model: a", "annotator.endpoints.0.url: "),
+        ("model: a}", "model: a, requests_per_minute: 0}", "annotator.requests_per_minute: "),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_by_name(old: str, new: str, message: str) -> None:
@@ -49,6 +54,26 @@ def test_what_is_wrong_is_said_by_name(old: str, new: str, message: str) -> None
         parse_campaign(MINIMAL.replace(old, new, 1), where="stance.yaml")
     assert message in str(caught.value)
     assert "\n\n" not in str(caught.value)
+
+
+def test_several_endpoints_each_with_its_key_or_that_of_the_model() -> None:
+    several = "endpoints: [{url: http://b, weight: 2, api_key_env: B}, {url: http://c}], api_key_env: OURS, model: a"
+    model = parse_campaign(MINIMAL.replace('endpoint: "http://127.0.0.1:1/v1", model: a', several), where="f.yaml").annotator
+    assert [(place.url, place.weight, place.api_key_env) for place in model.addresses()] == [
+        ("http://b", 2.0, "B"),
+        ("http://c", 1.0, "OURS"),
+    ]
+    assert CampaignFile.model_validate_json(parse_campaign(MINIMAL, where="f.yaml").canonical_json()).annotator.addresses()[0].weight == 1
+
+
+def test_document_of_an_earlier_release_is_the_same_campaign() -> None:
+    """A campaign that was applied before limits and endpoints existed has no such fields, and applying it again makes no new version."""
+    now = parse_campaign(MINIMAL, where="f.yaml")
+    document = now.model_dump(mode="json")
+    for model in (document["annotator"], document["criticizer"]):
+        for field in ("endpoints", "adaptive", "requests_per_minute", "tokens_per_minute"):
+            del model[field]
+    assert CampaignFile.model_validate(document) == now
 
 
 def test_every_problem_has_a_line_of_its_own() -> None:

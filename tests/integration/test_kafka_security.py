@@ -350,3 +350,12 @@ async def test_a_running_stage_that_is_not_let_in_again_says_why_and_goes_on_wit
                         await asyncio.sleep(0.05)
     finally:
         await database.close()
+
+
+async def test_a_producer_that_may_not_begin_says_so_at_once(bed: Bed):
+    """It needs a producer id before it can send anything, and that takes a right to write somewhere."""
+    campaign = await bed.campaign()
+    await bed.kafka.forbid("stage", topics=("Write",))
+    async with _open(bed.kafka.scram("stage")) as stream:
+        with pytest.raises(RetryLater, match=r"^Kafka refuses this client's user \(.*ClusterAuthorizationFailed"):
+            await stream.producer().send(topics.topic(topics.ANNOTATED, campaign.uid), key=b"k", value=b"v")

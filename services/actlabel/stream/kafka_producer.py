@@ -149,7 +149,10 @@ class KafkaProducer:
         while self._client is None:
             if self._starting is None:
                 self._starting = asyncio.create_task(self._start(), name="kafka producer start", context=self._context)
-            await asyncio.wait([self._starting])
+            starting = self._starting
+            await asyncio.wait([starting])
+            if self._client is None and self._starting is starting:  # it ended without one: waiting again would spin for ever
+                raise RetryLater("the Kafka producer was closed before it could start")
         return self._client
 
     async def _start(self) -> None:

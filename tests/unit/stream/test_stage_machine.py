@@ -56,12 +56,6 @@ def _marks_by_partition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Worker, "_finish", finish)
 
 
-def _believes_a_commit_of_another_generation(patch: pytest.MonkeyPatch) -> None:
-    """Parallel-consumer #894, in our words: a commit that a rebalance overtook is taken for one that arrived."""
-    real = Assignment.committed
-    patch.setattr(Assignment, "committed", lambda assignment, offsets, changes: real(assignment, offsets, changes=assignment.changes))
-
-
 def _forgets_what_waits(patch: pytest.MonkeyPatch) -> None:
     """What waits at a revoke is dropped, and its tracker does not go back to read it again."""
     patch.setattr(Backlog, "withdraw", lambda backlog, trackers: backlog._remove(lambda work: work.tracker in set(trackers)))
@@ -112,7 +106,6 @@ BUGS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     _commits_what_was_seen,
     _keeps_a_stale_tracker,
     _marks_by_partition,
-    _believes_a_commit_of_another_generation,
     _forgets_what_waits,
     _leaves_what_failed,
     _marks_before_it_produces,

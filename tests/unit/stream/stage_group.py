@@ -7,7 +7,7 @@ What is real: Stage, Worker, Assignment, Tracker, Backlog, Window, DeadLetters, 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -125,8 +125,7 @@ class StageGroup(RuleBasedStateMachine):
     async def _kill(self, member: Member) -> None:
         assert member.task is not None
         member.task.cancel()
-        with suppress(asyncio.CancelledError):
-            await member.task
+        await asyncio.wait([member.task])
         self.members.remove(member)
 
     async def _handle(self, member: Member, item: Item, campaign: Campaign) -> Sequence[Outgoing]:
@@ -243,9 +242,11 @@ class StageGroup(RuleBasedStateMachine):
                 self.run(self._come_to_rest())
                 self._check_at_rest()
         finally:
-            self.run(self._close())
-            self.loop.close()
-            self.silence.close()
+            try:
+                self.run(self._close())
+            finally:
+                self.loop.close()
+                self.silence.close()
 
     async def _come_to_rest(self) -> None:
         for campaign in self.campaigns:

@@ -12,8 +12,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from actlabel.stream.assignment import Assignment
 from actlabel.stream.backlog import Backlog, Work
+from actlabel.stream.fair_share import FairShare
 from actlabel.stream.tracker import Tracker
+from actlabel.stream.window import Window
 from actlabel.stream.worker import Worker
+from tests.unit.stream.stage_group import LIMITS
 from tests.unit.stream.stage_machine import StageMachine
 
 EXAMPLES = int(os.environ.get("ACTLABEL_TEST_EXAMPLES", "30"))
@@ -53,12 +56,6 @@ def _marks_by_partition(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Worker, "_finish", finish)
 
 
-def _believes_a_commit_of_another_generation(patch: pytest.MonkeyPatch) -> None:
-    """Parallel-consumer #894, in our words: a commit that a rebalance overtook is taken for one that arrived."""
-    real = Assignment.committed
-    patch.setattr(Assignment, "committed", lambda assignment, offsets, changes: real(assignment, offsets, changes=assignment.changes))
-
-
 def _forgets_what_waits(patch: pytest.MonkeyPatch) -> None:
     """What waits at a revoke is dropped, and its tracker does not go back to read it again."""
     patch.setattr(Backlog, "withdraw", lambda backlog, trackers: backlog._remove(lambda work: work.tracker in set(trackers)))
@@ -95,15 +92,26 @@ def _commits_what_it_hopes_for(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Assignment, "committable", committable)
 
 
+def _reads_beyond_the_window(patch: pytest.MonkeyPatch) -> None:
+    """Every partition is asked for, whatever is dispatched already."""
+    patch.setattr(Window, "ask", lambda window, trackers: ([tracker.partition for tracker in trackers], LIMITS.poll_records))
+
+
+def _calls_beyond_its_places(patch: pytest.MonkeyPatch) -> None:
+    """A place is there for everyone."""
+    patch.setattr(FairShare, "take", lambda share, who, most=None: bool(share._held.update({who: share.held(who) + 1})) or True)
+
+
 BUGS: tuple[Callable[[pytest.MonkeyPatch], None], ...] = (
     _commits_what_was_seen,
     _keeps_a_stale_tracker,
     _marks_by_partition,
-    _believes_a_commit_of_another_generation,
     _forgets_what_waits,
     _leaves_what_failed,
     _marks_before_it_produces,
     _commits_what_it_hopes_for,
+    _reads_beyond_the_window,
+    _calls_beyond_its_places,
 )
 
 

@@ -187,16 +187,20 @@ def _waits_in_sampler(history: History, records: Sequence[Fact], moment: Moment)
 
 def _contradictions(history: History, revision: int, where: str) -> Iterator[str]:
     """Find what was there before the database was read and denies what the database says."""
-    merged = [fact for fact in _of(history, Place.MERGED, revision) if fact.flags & Flag.EARLY]
+    merged, sent = (_early(history, place, revision) for place in (Place.MERGED, Place.REVIEW))
     queue = history.queue
     is_open = queue is not None and queue.revision == revision and bool(queue.flags & Flag.OPEN)
     if where in {DEAD, PURGED}:
-        if merged or (is_open and _of(history, Place.REVIEW, revision)):
+        if merged or (is_open and sent):
             yield "two-places"
         if not history.letters:
             yield "no-letter"
     elif where == IN_REVIEW and queue is not None and any(fact.flags & Flag.HUMAN or fact.draw >= queue.draw for fact in merged):
         yield "two-places"
+
+
+def _early(history: History, place: Place, revision: int) -> list[Fact]:
+    return [fact for fact in _of(history, place, revision) if fact.flags & Flag.EARLY]
 
 
 def _decision_faults(history: History) -> Iterator[str]:

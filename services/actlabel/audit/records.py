@@ -12,7 +12,7 @@ _SCALE = 1 << 16
 
 def record_fact(place: Place, record: Record, *, uid: str, is_early: bool) -> Fact:
     """Return what one record of a topic says; nothing in it is trusted, so one that is no item of its key is ``UNREADABLE``."""
-    flags = Flag.EARLY if is_early else Flag(0)
+    flags = Flag.EARLY if is_early else 0
     if place == Place.LETTER:
         return _letter(record, flags)
     try:
@@ -24,11 +24,11 @@ def record_fact(place: Place, record: Record, *, uid: str, is_early: bool) -> Fa
     return _item(place, record, item, flags)
 
 
-def _item(place: Place, record: Record, item: Item, flags: Flag) -> Fact:
+def _item(place: Place, record: Record, item: Item, flags: int) -> Fact:
     decision = item.decision
     has_decision = item.HasField("decision")
     if has_decision:
-        flags |= (Flag.SELECTED if decision.selected else Flag(0)) | (Flag(0) if decision.calibration_version else Flag.UNCALIBRATED)
+        flags |= (Flag.SELECTED if decision.selected else 0) | (0 if decision.calibration_version else Flag.UNCALIBRATED)
     if item.HasField("review"):
         flags |= Flag.HUMAN
     return _fact(
@@ -73,7 +73,7 @@ def human_digest(label: str | None, reviewer: str) -> int:
     return short_digest(label, reviewer) or 1
 
 
-def _letter(record: Record, flags: Flag) -> Fact:
+def _letter(record: Record, flags: int) -> Fact:
     try:
         letter = Letter.FromString(record.value)
     except DecodeError:
@@ -93,7 +93,7 @@ def _revision(letter: Letter) -> int:
 def _fact(
     place: Place,
     record: Record,
-    flags: Flag,
+    flags: int,
     *,
     revision: int = 0,
     draw: int = 0,

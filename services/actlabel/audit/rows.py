@@ -53,36 +53,36 @@ class Tables:
 
 
 def _registered(row: Row) -> Fact:
-    return _fact(Place.REGISTER, Flag.PRODUCED if row["produced"] else Flag(0), revision=row["revision"])
+    return _fact(Place.REGISTER, Flag.PRODUCED if row["produced"] else 0, revision=row["revision"])
 
 
 def _dead(row: Row) -> Fact:
-    flags = Flag.REPLAYING if row["replayed_at"] is not None else Flag(0)
+    flags = Flag.REPLAYING if row["replayed_at"] is not None else 0
     if row["purged_at"] is not None:
         flags |= Flag.PURGED
     return _fact(Place.DEAD, flags, partition=row["partition"], offset=row["record_offset"], source=source_of(row["topic"]))
 
 
 def _queue(row: Row) -> Fact:
-    flags = Flag.PENDING if row["publish_after"] is not None else Flag(0)
-    flags |= {"waiting": Flag.OPEN, "leased": Flag.OPEN, "answered": Flag.ANSWERED, "undecidable": Flag.ANSWERED}.get(row["state"], Flag(0))
+    flags = Flag.PENDING if row["publish_after"] is not None else 0
+    flags |= {"waiting": Flag.OPEN, "leased": Flag.OPEN, "answered": Flag.ANSWERED, "undecidable": Flag.ANSWERED}.get(row["state"], 0)
     place = {"revision": row["content_revision"], "draw": row["draw"], "review": row["revision"], "source": row["published_draw"]}
     return _fact(Place.QUEUE, flags, **place)
 
 
 def _answer(row: Row) -> Fact:
-    return _fact(Place.ANSWER, Flag(0), review=row["revision"], human=human_digest(row["label"], row["reviewer"]))
+    return _fact(Place.ANSWER, 0, review=row["revision"], human=human_digest(row["label"], row["reviewer"]))
 
 
 def _candidate(row: Row) -> Fact:
-    flags = Flag.EXACT if row["block"] == 0 else Flag(0)
+    flags = Flag.EXACT if row["block"] == 0 else 0
     return _fact(Place.CANDIDATE, flags, revision=row["revision"], epsilon=row["epsilon_q16"])
 
 
 def _decision(row: Row) -> Fact:
     numbers = ("draw", "block", "cell", "cell_selected", "cell_size", "epsilon_q16", "selected")
-    return _fact(Place.DECISION, Flag(0), draw=row["draw"], decision=decision_digest(**{name: row[name] for name in numbers}))
+    return _fact(Place.DECISION, 0, draw=row["draw"], decision=decision_digest(**{name: row[name] for name in numbers}))
 
 
-def _fact(place: Place, flags: Flag, **fields: int) -> Fact:
+def _fact(place: Place, flags: int, **fields: int) -> Fact:
     return Fact(place, flags, *(fields.get(name, 0) for name in Fact._fields[2:]))

@@ -67,8 +67,8 @@ class Life:
 
     def decided(self, place: Place, *, revision: int, draw: int, selected: bool, human: int = 0) -> Fact:
         """The same with a decision, and with a review where ``human`` is its revision."""
-        flags = Flag.UNCALIBRATED | (Flag.SELECTED if selected else Flag(0)) | (Flag.HUMAN if human else Flag(0))
-        fact = self.carry(place, revision=revision)._replace(draw=draw, decision=number_of(draw, selected), flags=int(flags))
+        flags = Flag.UNCALIBRATED | (Flag.SELECTED if selected else 0) | (Flag.HUMAN if human else 0)
+        fact = self.carry(place, revision=revision)._replace(draw=draw, decision=number_of(draw, selected), flags=flags)
         return fact._replace(review=human, human=700 + human if human else 0)
 
     def add(self, *steps: Step) -> None:
@@ -145,8 +145,8 @@ def _die(life: Life, place: Place, revision: int) -> bool:
 
 def _through_the_sampler(life: Life, revision: int, *, again: bool) -> None:
     selected = life.selected
-    flags = Flag.EXACT if life.exact else Flag(0)
-    candidate = BLANK._replace(place=Place.CANDIDATE, revision=revision, epsilon=EPSILON, flags=int(flags))
+    flags = Flag.EXACT if life.exact else 0
+    candidate = BLANK._replace(place=Place.CANDIDATE, revision=revision, epsilon=EPSILON, flags=flags)
     life.add(lambda world: world.put(candidate))
     if life.exact:
         life.add(lambda world: world.commit(Place.CRITIQUED))
@@ -180,7 +180,7 @@ def _draw(life: Life, revision: int, draw: int, *, selected: bool) -> None:
 
 
 def _review(life: Life, revision: int, draw: int) -> None:
-    open_row = BLANK._replace(place=Place.QUEUE, revision=revision, draw=draw, flags=int(Flag.OPEN))
+    open_row = BLANK._replace(place=Place.QUEUE, revision=revision, draw=draw, flags=Flag.OPEN)
     life.add(lambda world: world.put(open_row), lambda world: world.commit(Place.REVIEW))
     life.expected = "open in review"
     if life.dice.random() < 0.7:
@@ -195,12 +195,12 @@ def _answer(life: Life, revision: int, draw: int, *, number: int, last: bool) ->
 
     def submit(world: World) -> None:
         world.put(BLANK._replace(place=Place.ANSWER, review=number, human=700 + number), number)
-        world.put(answered._replace(flags=int(Flag.ANSWERED | Flag.PENDING)))
+        world.put(answered._replace(flags=Flag.ANSWERED | Flag.PENDING))
 
     life.add(submit)
     if life.dice.random() < 0.3:
         life.add(lambda world: world.append(human) and None)
-    life.add(lambda world: world.append(human) and None, lambda world: world.put(answered._replace(flags=int(Flag.ANSWERED))))
+    life.add(lambda world: world.append(human) and None, lambda world: world.put(answered._replace(flags=Flag.ANSWERED)))
     life.expected = "merged"
 
 

@@ -159,7 +159,7 @@ def _another_label(facts: list[Fact]) -> list[Fact]:
 
 
 def _garbage(facts: list[Fact]) -> list[Fact]:
-    return [*facts, BLANK._replace(place=Place.MERGED, flags=int(Flag.EARLY | Flag.UNREADABLE), offset=999)]
+    return [*facts, BLANK._replace(place=Place.MERGED, flags=Flag.EARLY | Flag.UNREADABLE, offset=999)]
 
 
 def _no_letter(facts: list[Fact]) -> list[Fact]:
@@ -177,7 +177,7 @@ def _unknown_revision(facts: list[Fact]) -> list[Fact]:
 
 def _open_and_merged(facts: list[Fact]) -> list[Fact]:
     assume(answered(facts))
-    return changed(facts, Place.QUEUE, flags=int(Flag.OPEN))
+    return changed(facts, Place.QUEUE, flags=Flag.OPEN)
 
 
 PLANTED: list[tuple[str, Callable[[list[Fact]], list[Fact]]]] = [
@@ -217,7 +217,7 @@ def test_every_fault_is_planted_somewhere() -> None:
 
 
 def test_what_a_stranger_wrote_and_a_stage_put_aside_is_no_violation() -> None:
-    record = BLANK._replace(place=Place.ITEMS, flags=int(Flag.EARLY | Flag.UNREADABLE), offset=3)
+    record = BLANK._replace(place=Place.ITEMS, flags=Flag.EARLY | Flag.UNREADABLE, offset=3)
     letter = BLANK._replace(place=Place.LETTER, offset=3, source=Place.ITEMS)
     moment = Moment(committed={(Place.ITEMS, 0): 4}, emitting={})
     assert judge([record, letter, letter._replace(place=Place.DEAD)], moment) == ("foreign", ())
@@ -228,12 +228,12 @@ def test_a_dead_letter_of_an_older_revision_does_not_make_the_newer_one_dead() -
     _, moment, _ = at_rest(0)
     letter = BLANK._replace(place=Place.LETTER, revision=1, source=Place.ITEMS)
     facts = [
-        BLANK._replace(place=Place.REGISTER, revision=2, flags=int(Flag.PRODUCED)),
+        BLANK._replace(place=Place.REGISTER, revision=2, flags=Flag.PRODUCED),
         *(
-            BLANK._replace(place=place, revision=2, flags=int(Flag.EARLY), annotation=place > 0)
+            BLANK._replace(place=place, revision=2, flags=Flag.EARLY, annotation=place > 0)
             for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)
         ),
-        BLANK._replace(place=Place.MERGED, revision=2, flags=int(Flag.EARLY), draw=1, decision=number_of(1, False)),
+        BLANK._replace(place=Place.MERGED, revision=2, flags=Flag.EARLY, draw=1, decision=number_of(1, False)),
         BLANK._replace(place=Place.DECISION, draw=1, decision=number_of(1, False)),
         letter,
         letter._replace(place=Place.DEAD),
@@ -241,18 +241,18 @@ def test_a_dead_letter_of_an_older_revision_does_not_make_the_newer_one_dead() -
     assert judge(facts, moment) == ("merged", ())
 
 
-@pytest.mark.parametrize(("flags", "expected"), [(Flag.EARLY, ("open in review", ("two-places",))), (Flag(0), ("merged", ()))])
-def test_a_later_draw_that_merges_what_waits_for_a_reviewer(flags: Flag, expected: tuple[str, tuple[str, ...]]) -> None:
+@pytest.mark.parametrize(("flags", "expected"), [(Flag.EARLY, ("open in review", ("two-places",))), (0, ("merged", ()))])
+def test_a_later_draw_that_merges_what_waits_for_a_reviewer(flags: int, expected: tuple[str, tuple[str, ...]]) -> None:
     """Withdrawn between the two looks, that is movement; there before the queue was read, it is counted twice."""
-    sent = int(Flag.EARLY)
+    sent = Flag.EARLY
     facts = [
-        BLANK._replace(place=Place.REGISTER, revision=1, flags=int(Flag.PRODUCED)),
+        BLANK._replace(place=Place.REGISTER, revision=1, flags=Flag.PRODUCED),
         *(BLANK._replace(place=place, revision=1, flags=sent) for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)),
-        BLANK._replace(place=Place.REVIEW, revision=1, draw=1, decision=1, flags=int(Flag.EARLY | Flag.SELECTED)),
-        BLANK._replace(place=Place.MERGED, revision=1, draw=2, decision=2, flags=int(flags)),
+        BLANK._replace(place=Place.REVIEW, revision=1, draw=1, decision=1, flags=Flag.EARLY | Flag.SELECTED),
+        BLANK._replace(place=Place.MERGED, revision=1, draw=2, decision=2, flags=flags),
         BLANK._replace(place=Place.DECISION, draw=1, decision=1),
         BLANK._replace(place=Place.DECISION, draw=2, decision=2),
-        BLANK._replace(place=Place.QUEUE, revision=1, draw=1, flags=int(Flag.OPEN)),
+        BLANK._replace(place=Place.QUEUE, revision=1, draw=1, flags=Flag.OPEN),
     ]
     assert judge(facts, Moment(committed={}, emitting={})) == expected
 
@@ -265,7 +265,7 @@ def test_a_revision_that_came_meanwhile_and_overtook_the_older_one_loses_nothing
         for place in (Place.ITEMS, Place.ANNOTATED, Place.CRITIQUED)
     ]
     facts = [
-        BLANK._replace(place=Place.REGISTER, revision=1, flags=int(Flag.PRODUCED)),
+        BLANK._replace(place=Place.REGISTER, revision=1, flags=Flag.PRODUCED),
         *through,
         BLANK._replace(place=Place.MERGED, revision=2, draw=1, decision=1),
     ]

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from actlabel.core.errors import UserError
 from actlabel.dataset.flat import Rank
@@ -39,10 +39,14 @@ class FollowedFiles:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._database = _opened(folder / POSITION)
-            self._claim(campaign_uid)
-            self._recover()
         except (OSError, sqlite3.DatabaseError) as error:
             raise UserError(f"{folder}: cannot be written, or another process follows into it ({error})") from error
+        try:
+            self._claim(campaign_uid)
+            self._recover()
+        except BaseException:
+            self._database.close()
+            raise
         self._open: PartFile | None = None
         self._records = 0
         self._ranks: dict[str, Rank] = {}
@@ -67,7 +71,7 @@ class FollowedFiles:
         if number and self._draft(number).exists():
             self._publish(number)
         for stray in self._folder.glob(".part-*"):
-            stray.unlink()
+            stray.unlink(missing_ok=True)
 
     def _last(self) -> int:
         return int(self._database.execute("SELECT COALESCE(MAX(number), 0) FROM part").fetchone()[0])
@@ -136,13 +140,17 @@ class FollowedFiles:
         self._database.close()
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=0)
-    database.execute("PRAGMA locking_mode = EXCLUSIVE")
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("BEGIN EXCLUSIVE")  # fails at once where another process has the folder; kept until close
-    database.commit()
-    database.executescript(_TABLES)
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("BEGIN EXCLUSIVE")  # fails at once where another process has the folder; kept until close
+        database.commit()
+        database.executescript(_TABLES)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 

@@ -10,6 +10,7 @@ from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.health import Health
 from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
+from actlabel.runtime.metrics import FOLLOWED
 from actlabel.stream.cancelling import cancel_all
 from actlabel.stream.follower import Follower
 
@@ -56,8 +57,12 @@ class PerCampaign:
         return "; ".join(why for why in checks if why is not None) or None
 
     def _readiness(self) -> str | None:
-        whys = [(None, self._trouble), *((m.campaign.name, _trouble_of(m)) for m in self._members.values())]
-        return "; ".join(why if name is None else f"campaign {name}: {why}" for name, why in whys if why is not None) or None
+        """Say why nothing at all works. One campaign of several that cannot be followed is told in the log and by its gauge: it must not
+        hold up a rollout for the others."""
+        whys = {member.campaign.name: _trouble_of(member) for member in self._members.values()}
+        if self._trouble is not None or not whys or any(why is None for why in whys.values()):
+            return self._trouble
+        return "; ".join(f"campaign {name}: {why}" for name, why in whys.items())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then let every piece drain. Raises what a piece dies of (``Fatal``)."""
@@ -81,6 +86,9 @@ class PerCampaign:
                 task.result()
 
     async def _look(self) -> None:
+        states = [_trouble_of(member) is None for member in self._members.values()]
+        FOLLOWED.labels(self._name, "working").set(sum(states))
+        FOLLOWED.labels(self._name, "waiting").set(len(states) - sum(states))
         try:
             wanted = {campaign.uid: campaign for campaign in await self._campaigns.list() if self._wants(campaign)}
         except RetryLater as error:

@@ -1,6 +1,5 @@
 """The parts of a campaign file that name streams of other people: a topic to follow, and a mirror for those who know nothing of us."""
 
-import re
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -44,7 +43,11 @@ class Source(_Strict):
     ``actlabel.source.<uid>``."""
 
     topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
-    servers: str | None = Field(None, description="host:port[,host:port] of another Kafka than ours; none: ours (ACTLABEL_STREAM)")
+    servers: str | None = Field(
+        None,
+        pattern=r"^(kafka[a-z_+]*://)?\S+:\d+(\?\S+)?$",
+        description="host:port[,host:port], or kafka://…, of another Kafka than ours; none: ours (ACTLABEL_STREAM)",
+    )
     format: Literal["json", "avro", "protobuf"] = "json"
     schema_registry: str | None = Field(
         None, pattern=r"^https?://[^\s]+$", description="avro: where schemas are asked for, by their number"
@@ -60,8 +63,6 @@ class Source(_Strict):
             raise ValueError("format avro needs schema_registry, the address of the Schema Registry")
         if self.format == "protobuf" and (self.descriptor_file is None or self.message is None):
             raise ValueError("format protobuf needs descriptor_file and message")
-        if self.servers is not None and not re.fullmatch(r"[^\s,/]+:\d+(,[^\s,/]+:\d+)*", self.servers):
-            raise ValueError("servers is written host:port[,host:port]")
         return self
 
 

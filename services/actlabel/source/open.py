@@ -45,7 +45,7 @@ async def open_source_stream(host: Host, source: Source) -> AsyncIterator[Stream
         yield host.stream
         return
     try:
-        stream = await open_kafka_stream(source.servers, session_timeout_s=host.settings.session_timeout_s)
+        stream = await open_kafka_stream(source.servers.removeprefix("kafka://"), session_timeout_s=host.settings.session_timeout_s)
     except UserError as error:
         raise UserError(str(error).replace("ACTLABEL_STREAM", "source.servers")) from error
     try:

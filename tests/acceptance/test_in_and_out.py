@@ -137,7 +137,8 @@ async def exported(campaigns: list[Campaign], folder: Path) -> int:
 
 
 def rows_of(campaign: Campaign, folder: Path) -> list[dict]:
-    return [json.loads(line) for part in sorted((folder / f"out-{campaign.name}").glob("part-*.jsonl")) for line in part.open()]
+    parts = sorted((folder / f"out-{campaign.name}").glob("part-*.jsonl"))
+    return [json.loads(line) for part in parts for line in part.read_text().split("\n") if line]
 
 
 async def settled(arena: System, campaign: Campaign, topic: ForeignTopic, folder: Path) -> None:

@@ -1,10 +1,9 @@
 """Schemas by their number, from a Schema Registry: ``GET /schemas/ids/{id}`` and ``GET /subjects/{subject}/versions/{version}``.
 
-Both are of Confluent's REST API, which other registries speak too. A number always means the same schema, so one that is known is never
-asked for again. The address comes from the campaign file; a record names a number and nothing else.
+Both are of Confluent's REST API, which other registries speak too. A number always means the same schema, so whoever asks keeps the
+answer. The address comes from the campaign file; a record names a number and nothing else.
 """
 
-import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -38,8 +37,6 @@ class SchemaRegistry:
         """``address``: the base URL. ``auth_file``: holds ``user:password``. Raises ``UserError`` when that file cannot be used."""
         self._address = address.rstrip("/")
         self._headers = _authorization(auth_file) if auth_file is not None else {}
-        self._known: dict[int, RegisteredSchema] = {}
-        self._turn = asyncio.Lock()
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "SchemaRegistry":
@@ -54,12 +51,6 @@ class SchemaRegistry:
 
     async def schema(self, number: int) -> RegisteredSchema:
         """Return a schema. Raises ``DeadLetter('unknown-schema', …)`` when there is none, ``RetryLater`` when nobody answers."""
-        async with self._turn:
-            if (known := self._known.get(number)) is None:
-                known = self._known[number] = await self._ask(number)
-        return known
-
-    async def _ask(self, number: int) -> RegisteredSchema:
         answer = await self._get(f"/schemas/ids/{number}", f"schema {number}")
         references: dict[tuple[str, int], str] = {}
         await self._refer(answer, references)

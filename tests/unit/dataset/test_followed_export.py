@@ -122,15 +122,17 @@ async def test_a_kill_between_any_two_steps_loses_and_doubles_nothing(bed: Bed, 
     with pytest.raises(KilledError):
         await bed.export(files).step(asyncio.Event())
     files.close()  # lets go of lock and handles, as the end of a process does; it makes nothing real
+    visible = {path: path.read_bytes() for path in bed.out.glob("part-*")}
     again = bed.files(file_format)
-    following = bed.export(again)
+    assert not list(bed.out.glob(".part-*")), "what was not noted is thrown away"
+    following = bed.export(again, items=100)
     await following.step(asyncio.Event())
     following.rotate()
     again.close()
     parts = sorted(bed.out.glob("part-*"))
     rows = bed.rows() if file_format == "jsonl" else [row for part in parts for row in pq.read_table(part).to_pylist()]
     assert Counter(row["id"] for row in rows) == Counter(ids)
-    assert not list(bed.out.glob(".part-*"))
+    assert {path: path.read_bytes() for path in visible} == visible, "a part that was seen never changes"
 
 
 async def test_parquet_says_the_same_as_json(bed: Bed, tmp_path: Path) -> None:
@@ -198,5 +200,9 @@ async def test_holes_of_compaction_at_the_end_are_passed(bed: Bed) -> None:
     bed.stream.compact(TOPIC)
     await bed.once()
     assert [(row["id"], row["draw"]) for row in sorted(bed.rows(), key=lambda row: row["id"])] == [("a", 2), ("b", 1)]
-    await bed.once()
+    bed.stream._logs[next(iter(await bed.stream.end_offsets(TOPIC)))].append(None)  # as the marker of a transaction
+    files = bed.files()
+    await bed.export(files).step(asyncio.Event())
+    assert files.next == {partition.number: end for partition, end in (await bed.stream.end_offsets(TOPIC)).items() if end}
+    files.close()
     assert sum(bed.ids().values()) == 2

@@ -15,6 +15,8 @@ from typing import Any
 
 from actlabel.core import topics
 from actlabel.dataset.flat import MergedRecord
+from actlabel.dataset.follow import FollowedExport, Rotation
+from actlabel.dataset.followed_files import FollowedFiles
 from actlabel.dataset.merged import final_label
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.settings import Settings
@@ -26,7 +28,7 @@ from actlabel.stream.kafka_stream import open_kafka_stream
 from tests.acceptance.data import Recording, synthetic
 from tests.acceptance.fleet import Fleet, Member, eventually
 from tests.acceptance.foreign_topic import SCHEMA, SCHEMA_NUMBER, ForeignTopic, answers_of, as_avro, as_json, source_of
-from tests.acceptance.pipeline import System, system, working
+from tests.acceptance.pipeline import System, make_settings, one_process, system, working
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.processes import start
 from tests.services.schema_registry import SchemaRegistryServer
@@ -74,6 +76,36 @@ async def test_topics_in_and_out_with_kills_at_both_ends(tmp_path: Path, kafka_s
             await mirror_is_merged(arena, campaign)
             await export_is_merged(arena, campaign, tmp_path)
         assert [member.terminate() for member in (*exports, *(m for m in arena.fleet.members if m.alive and m.role in ENDS))] == [0] * 5
+
+
+async def test_the_same_in_one_process_without_any_server(tmp_path: Path) -> None:
+    """`actlabel up` follows and mirrors too; the topic lies in the embedded log."""
+    recording, topic = synthetic(tmp_path, 120, name="small"), ForeignTopic("my-own")
+    files = {"stream": f"sqlite:///{tmp_path}/stream.db", "database": f"sqlite:///{tmp_path}/actlabel.db"}
+    async with (
+        Standin(RecordedAnswers.load(recording.answers)) as model,
+        one_process(tmp_path, make_settings(tmp_path, **files)) as arena,
+    ):
+        await topic.create(arena.host.stream)
+        topic.compose(recording, as_json, seed=3)
+        campaign = await arena.apply("small", model.endpoint, source=source_of(topic.topic), sampler=STREAMING, mirror={})
+        out = FollowedFiles(tmp_path / "out-small", campaign_uid=campaign.uid, file_format="jsonl")
+        following = FollowedExport(
+            stream=arena.host.stream, campaigns=arena.host.campaigns, campaign=campaign, files=out,
+            rotation=Rotation(items=50, seconds=0.5), clock=arena.host.clock,
+        )  # fmt: skip
+        stop = asyncio.Event()
+        async with (
+            writing(following.run(stop)),
+            writing(topic.write(arena.host.stream, per_second=300)),
+            working(arena.reviewer(recording, campaign.name)),
+        ):
+            await settled(arena, campaign, topic, tmp_path)
+            stop.set()
+        out.close()
+        await ledger_is_exact(arena, campaign, topic, recording)
+        await mirror_is_merged(arena, campaign)
+        await export_is_merged(arena, campaign, tmp_path)
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from actlabel.core.errors import RetryLater, UserError
+from actlabel.core.errors import ActlabelError, Fatal, RetryLater
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.health import Health
 from actlabel.runtime.lifecycle import until
@@ -120,10 +120,19 @@ class PerCampaign:
         while not member.stop.is_set():
             try:
                 await self._work(member.campaign, show, member.stop)
-            except (UserError, RetryLater) as error:
-                member.follower, member.trouble = None, str(error)
-                _log.warning("A campaign cannot be followed for now.", role=self._name, campaign=member.campaign.uid, reason=str(error))
-                await until(member.stop, _AGAIN_S)
+            except Fatal:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other campaigns go on
+                await self._again(member, error)
+
+    async def _again(self, member: _Member, error: Exception) -> None:
+        """Tell what keeps a campaign from being followed, and let some time pass. What is no error of ours is a defect, with its trace."""
+        expected = isinstance(error, ActlabelError)
+        why = str(error) if expected else f"a defect: {type(error).__name__}"
+        member.follower, member.trouble = None, why
+        trace = None if expected else error
+        _log.warning("A campaign cannot be followed for now.", role=self._name, campaign=member.campaign.uid, reason=why, exc_info=trace)
+        await until(member.stop, _AGAIN_S)
 
 
 def _trouble_of(member: _Member) -> str | None:

@@ -91,13 +91,22 @@ async def test_it_follows_the_campaign_file(campaigns: Campaigns) -> None:
     assert work.log == [("a", 1), ("b", 1), ("a", 2)]
 
 
-@pytest.mark.parametrize("error", [UserError("no such topic"), RetryLater("no broker")])
-async def test_one_campaign_in_trouble_is_tried_again_and_leaves_the_others_alone(campaigns: Campaigns, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UserError("no such topic"), "no such topic"),
+        (RetryLater("no broker"), "no broker"),
+        (ZeroDivisionError("with something of the record in it"), "a defect: ZeroDivisionError"),
+    ],
+)
+async def test_one_campaign_in_trouble_is_tried_again_and_leaves_the_others_alone(
+    campaigns: Campaigns, error: Exception, told: str
+) -> None:
     work = Work()
     work.failing["b"] = error
     await apply(campaigns, "b")
     async with running(campaigns, work) as health:
-        await until(lambda: health.ready() == [f"mirror: campaign b: {error}"])
+        await until(lambda: health.ready() == [f"mirror: campaign b: {told}"])
         await apply(campaigns, "a")
         await until(lambda: work.running == {("a", 1)} and not health.ready())
         work.failing.clear()

@@ -64,7 +64,7 @@ class Follower:
         self._taken: dict[Partition, int] = {}  # the offset after the last record that was taken: what may be committed
         self._committed: dict[Partition, int] = {}
         self._changes = 0
-        self._turned_s = clock.monotonic()
+        self._turned_s: float | None = None  # none: it has not joined yet, and to wait for a broker is no reason to be restarted
         self._committed_s = clock.monotonic()
         self._asked_s = float("-inf")
         self._pause: str | None = "the pauses have not been read yet"
@@ -90,7 +90,7 @@ class Follower:
 
     def liveness(self) -> str | None:
         """Say why this process should be restarted, if it should."""
-        silent_s = self._clock.monotonic() - self._turned_s
+        silent_s = 0.0 if self._turned_s is None else self._clock.monotonic() - self._turned_s
         return f"{self._topic} has not been asked for {silent_s:.0f} s" if silent_s > self._limits.stuck_margin_s else None
 
     def readiness(self) -> str | None:

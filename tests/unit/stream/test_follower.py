@@ -209,3 +209,24 @@ async def test_commit_failures_are_made_up_for(bed: Bed) -> None:
     async with running(bed, taken):
         await until(lambda: committed(bed) == 5)
     assert bed.stream.group(GROUP).committed[Partition(TOPIC, 0)] > 0
+
+
+async def test_only_a_loop_that_stands_still_asks_for_a_restart(still_bed: Bed) -> None:
+    await still_bed.stream.create_topics({TOPIC: TopicSettings(partitions=1)})
+    made, stop, hangs = follower(still_bed, Taken()), asyncio.Event(), asyncio.Event()
+    still_bed.clock.advance(1000.0)
+    assert made.liveness() is None, "waiting for a broker is none"
+    task = asyncio.create_task(made.run(stop))
+    await until(lambda: still_bed.stream.group(GROUP).members and still_bed.stream.group(GROUP).members[0].polls >= 1)
+    assert made.liveness() is None
+
+    async def hang(*_: object, **__: object) -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    still_bed.stream.group(GROUP).members[0].poll = hang
+    await hangs.wait()
+    still_bed.clock.advance(61.0)
+    assert made.liveness() == "orders has not been asked for 61 s"
+    task.cancel()
+    await asyncio.wait([task])

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 
 from actlabel.core.errors import DeadLetter, RetryLater, UserError
+from actlabel.intake.wire import UNDECODABLE
 
 _TIMEOUT_S: Final = 10.0
 _MOST_BYTES: Final = 4 * 2**20
@@ -50,7 +51,7 @@ class SchemaRegistry:
             await self._http.close()
 
     async def schema(self, number: int) -> RegisteredSchema:
-        """Return a schema. Raises ``DeadLetter('unknown-schema', …)`` when there is none, ``RetryLater`` when nobody answers."""
+        """Return a schema. Raises ``DeadLetter``: ``'unknown-schema'`` or, too long, ``'undecodable'``; ``RetryLater``: nobody answers."""
         answer = await self._get(f"/schemas/ids/{number}", f"schema {number}")
         references: dict[tuple[str, int], str] = {}
         await self._refer(answer, references)
@@ -71,10 +72,18 @@ class SchemaRegistry:
         assert self._http is not None, "used outside its context"
         try:
             async with self._http.get(f"{self._address}{path}", allow_redirects=False) as response:
-                body = await response.content.read(_MOST_BYTES)
-                return _understood(response.status, body, what, self._address)
+                return _understood(response.status, await _whole(response, what), what, self._address)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryLater(f"the schema registry at {self._address} is out of reach ({type(error).__name__})") from error
+
+
+async def _whole(response: aiohttp.ClientResponse, what: str) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise DeadLetter(UNDECODABLE, f"{what} is longer than {_MOST_BYTES} bytes")
+    return bytes(body)
 
 
 def _understood(status: int, body: bytes, what: str, address: str) -> dict[str, Any]:

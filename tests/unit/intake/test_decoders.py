@@ -80,6 +80,25 @@ async def test_avro_schemas_may_refer_to_others(registry: SchemaRegistryServer) 
     assert registry.requests == ["/schemas/ids/2", "/subjects/shop.Person/versions/1"]
 
 
+async def test_a_schema_that_evolves_keeps_its_name_and_both_are_read(registry: SchemaRegistryServer) -> None:
+    newer = {**PERSON, "fields": [*PERSON["fields"], {"name": "city", "type": "string", "default": ""}]}
+    registry.register(1, PERSON, subject="old")
+    registry.register(2, newer, subject="new")
+    async with SchemaRegistry(registry.address) as client:
+        decoder = AvroDecoder(client)
+        for _ in range(2):
+            assert await decoder.decode(enveloped(1, avro(PERSON, {"name": "Ann"}))) == {"name": "Ann"}
+            assert await decoder.decode(enveloped(2, avro(newer, {"name": "Bo", "city": "Rome"}))) == {"name": "Bo", "city": "Rome"}
+
+
+async def test_a_schema_may_be_long_but_not_endless(registry: SchemaRegistryServer) -> None:
+    registry.register(7, {**PERSON, "doc": "x" * 1_500_000})
+    registry.register(8, {**PERSON, "doc": "x" * 5_000_000})
+    async with SchemaRegistry(registry.address) as client:
+        assert await AvroDecoder(client).decode(enveloped(7, avro(PERSON, {"name": "Ann"}))) == {"name": "Ann"}
+        assert await reason(AvroDecoder(client), enveloped(8, avro(PERSON, {"name": "Ann"}))) == "undecodable"
+
+
 @pytest.mark.parametrize(
     ("value", "why"),
     [
@@ -205,6 +224,11 @@ async def test_protobuf_bare_and_in_an_envelope(shop: Path) -> None:
     assert await reason(decoder, enveloped(4, b"\xff" * 20)) == "undecodable"
     assert await reason(decoder, b"\x0a\xff") == "undecodable"
     assert await reason(decoder, b"\x12\x01\xff") == "undecodable", "text that is not UTF-8"
+
+
+async def test_a_campaign_file_opens_it(shop: Path) -> None:
+    async with open_decoder(Source(topic="t", format="protobuf", descriptor_file=shop, message="shop.Order")) as decoder:
+        assert (await decoder.decode(order_bytes()))["note"] == {"text": "hot"}
 
 
 async def test_protobuf_zero_is_an_id_and_absent_messages_are_absent(shop: Path) -> None:

@@ -46,7 +46,7 @@ class Source(_Strict):
     servers: str | None = Field(
         None,
         pattern=r"^(kafka[a-z_+]*://)?\S+:\d+(\?\S+)?$",
-        description="host:port[,host:port], or kafka://…, of another Kafka than ours; none: ours (ACTLABEL_STREAM)",
+        description="another Kafka than ours, written as ACTLABEL_STREAM is, its secrets in files; none: ours",
     )
     format: Literal["json", "avro", "protobuf"] = "json"
     schema_registry: str | None = Field(

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from actlabel.core.errors import UserError
 from actlabel.host.host import Host
 from actlabel.intake.decoders import open_decoder
 from actlabel.intake.register import Register
@@ -44,10 +43,7 @@ async def open_source_stream(host: Host, source: Source) -> AsyncIterator[Stream
     if source.servers is None:
         yield host.stream
         return
-    try:
-        stream = await open_kafka_stream(source.servers.removeprefix("kafka://"), session_timeout_s=host.settings.session_timeout_s)
-    except UserError as error:
-        raise UserError(str(error).replace("ACTLABEL_STREAM", "source.servers")) from error
+    stream = await open_kafka_stream(source.servers, session_timeout_s=host.settings.session_timeout_s, where="source.servers")
     try:
         yield stream
     finally:

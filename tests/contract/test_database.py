@@ -221,6 +221,19 @@ async def test_a_lock_is_held_once_among_tasks(database: Database):
     assert done >= 1
 
 
+async def test_a_process_that_starts_waits_for_nobody_at_work(postgres_address: str):
+    """``CREATE INDEX IF NOT EXISTS`` would wait for every open transaction, and could deadlock with it."""
+    at_work = await open_database(postgres_address)
+    async with at_work.transaction() as session:
+        await session.execute("INSERT INTO seal (uid, batch, items, created_at) VALUES ('u', 1, 1, 0)")
+        await session.execute("INSERT INTO result (result_id, uid, stage, payload, cost_usd, created_at) VALUES ('r', 'u', 's', '', 0, 0)")
+        async with asyncio.timeout(_PATIENCE_S / 3):
+            started = await open_database(postgres_address)
+    assert (await started.fetch("SELECT COUNT(*) AS n FROM seal"))[0]["n"] == 1
+    await started.close()
+    await at_work.close()
+
+
 async def test_opening_twice_at_once_makes_the_tables_once(database_address: str):
     opened = await asyncio.gather(*(open_database(database_address) for _ in range(4)))
     for database in opened:
@@ -232,7 +245,7 @@ async def test_the_schema_may_be_applied_again(database: Database, database_addr
     assert "IF NOT EXISTS" in schema()
     await database.execute("INSERT INTO deployment (name, value) VALUES ($1, $2)", "x", b"1")
     again = await open_database(database_address)
-    assert bytes((await again.fetch("SELECT value FROM deployment"))[0]["value"]) == b"1"
+    assert bytes((await again.fetch("SELECT value FROM deployment WHERE name = 'x'"))[0]["value"]) == b"1"
     await again.close()
 
 

@@ -12,7 +12,7 @@ from actlabel.runtime.settings import Settings
 from actlabel.stream.memory import MemoryStream
 from actlabel.stream.open import open_stream
 from actlabel.stream.partitioner import partition_of
-from actlabel.stream.port import MAX_RECORD_BYTES, Consumer, Handover, Partition, Record, Stream, TopicSettings
+from actlabel.stream.port import MAX_RECORD_BYTES, Consumer, Handover, Partition, Record, Stream, TopicSettings, only
 
 _PATIENCE_S = 60.0  # a hang fails the test; nothing here measures time
 _PARTITIONS = 4
@@ -525,3 +525,14 @@ async def test_flush_waits_for_everything_handed_over(bench: Bench):
     await producer.flush()
     assert sum((await bench.stream.end_offsets(bench.topic)).values()) == 500
     await asyncio.gather(*sends)
+
+
+async def test_a_member_may_read_one_topic_only_and_one_that_comes_later_too(bench: Bench):
+    await bench.create(f"{bench.topic}-v2")
+    owner = Owner()
+    member = Member(await bench.stream.consumer(bench.group, topic_prefix=only(bench.topic), rebalance=owner), owner)
+    await bench.create()
+    await bench.send(5, topic=f"{bench.topic}-v2")
+    await bench.send(7)
+    assert {record.partition.topic for record in await member.read(7)} == {bench.topic}
+    assert member.consumer.assignment() == frozenset(bench.partitions())

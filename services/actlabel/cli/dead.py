@@ -15,7 +15,9 @@ from rich.text import Text
 from actlabel.cli.printable import printable
 from actlabel.cli.running import run_with_host
 from actlabel.contracts.v1.item_pb2 import Item
+from actlabel.core import topics
 from actlabel.host.host import Host
+from actlabel.source.replay import replay_source
 from actlabel.stream.dead_records import Choice, DeadRecord, DeadRecords, Original, place_of
 
 commands = typer.Typer(no_args_is_help=True, help="Dead letters: records put aside with their reason and their bytes.")
@@ -76,8 +78,13 @@ def replay(campaign: Name, items: Items = None, stage: Stage = None, reason: Rea
     choice = _choice(items, stage, reason)
 
     async def work(host: Host) -> None:
-        count = await _records(host).replay((await host.campaigns.newest(campaign)).uid, choice)
+        newest, records = await host.campaigns.newest(campaign), _records(host)
+        source = [dead for dead in await records.list(newest.uid, choice) if dead.stage == topics.SOURCE]
+        count = await records.replay(newest.uid, choice)
         typer.echo(f"{campaign}: {count} records sent round again")
+        if source:
+            taken = await replay_source(host, newest, source)
+            typer.echo(f"{campaign}: {taken} of {len(source)} records of the source taken; the others stay, with their reasons")
 
     run_with_host(work)
 
@@ -145,7 +152,17 @@ def _described(dead: DeadRecord) -> str:
 
 
 def _content(original: Original) -> str:
+    if original.dead.stage == topics.SOURCE:
+        return _readable(original.value)
     try:
         return MessageToJson(Item.FromString(original.value), preserving_proto_field_name=True, ensure_ascii=True)
     except (DecodeError, ValueError):
         return original.value.hex()
+
+
+def _readable(value: bytes) -> str:
+    """Show text as text, without what would steer a terminal; other bytes as hexadecimal digits."""
+    try:
+        return printable(value.decode())
+    except UnicodeDecodeError:
+        return value.hex()

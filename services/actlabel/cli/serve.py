@@ -10,11 +10,13 @@ from actlabel.annotator.main import run as run_annotator
 from actlabel.cli.running import run_with_host
 from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.host import Host
+from actlabel.mirror.main import run as run_mirror
 from actlabel.review_gateway.main import run as run_review_gateway
 from actlabel.runtime.health import serve_health
 from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
 from actlabel.sampler.main import run as run_sampler
+from actlabel.source.main import run as run_source
 
 log = get_log(__name__)
 
@@ -26,6 +28,8 @@ class Role(StrEnum):
     CRITICIZER = "criticizer"
     SAMPLER = "sampler"
     REVIEW_GATEWAY = "review-gateway"
+    SOURCE = "source"
+    MIRROR = "mirror"
 
 
 _ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
@@ -33,6 +37,8 @@ _ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
     Role.CRITICIZER: run_criticizer,
     Role.SAMPLER: run_sampler,
     Role.REVIEW_GATEWAY: run_review_gateway,
+    Role.SOURCE: run_source,
+    Role.MIRROR: run_mirror,
 }
 
 
@@ -66,4 +72,4 @@ async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None])
 async def run_stages(host: Host) -> None:
     """Run every stage on one host until ``host.stop``; when one fails, the others are abandoned as by a kill and its error is raised."""
     stages = (run(host, serve_grpc=False) for run in (run_annotator, run_criticizer, run_sampler))
-    await run_together(*stages, run_review_gateway(host))
+    await run_together(*stages, run_review_gateway(host), run_source(host), run_mirror(host))

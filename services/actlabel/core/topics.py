@@ -10,10 +10,15 @@ MERGED: Final = "merged"
 DEAD: Final = "dead"
 KINDS: Final = (ITEMS, ANNOTATED, CRITIQUED, REVIEW, MERGED, DEAD)
 
+MERGED_JSON: Final = "merged-json"
+"""The mirror of ``merged`` as JSON; there for campaigns whose file asks for it."""
+
 ANNOTATOR: Final = "annotator"
 CRITICIZER: Final = "criticizer"
 SAMPLER: Final = "sampler"
 REVIEW_GATEWAY: Final = "review-gateway"
+SOURCE: Final = "source"
+MIRROR: Final = "mirror"
 READS: Final = {ANNOTATOR: ITEMS, CRITICIZER: ANNOTATED, SAMPLER: CRITIQUED, REVIEW_GATEWAY: REVIEW}
 """The kind of topic that each stage reads."""
 
@@ -36,3 +41,8 @@ def campaign_of(topic_name: str) -> str:
 def group(stage: str) -> str:
     """Name the consumer group of a stage, over all campaigns."""
     return f"actlabel.{stage}"
+
+
+def campaign_group(stage: str, campaign_uid: str) -> str:
+    """Name the consumer group that a stage has for one campaign alone."""
+    return f"actlabel.{stage}.{campaign_uid}"

@@ -19,11 +19,16 @@ async def apply_campaign(host: Host, file: CampaignFile) -> Campaign:
     await host.stream.create_topics(_topics(campaign))
     for stage, kind in topics.READS.items():
         await host.stream.commit_start(topics.group(stage), topics.topic(kind, campaign.uid))
+    if file.mirror is not None:
+        group = topics.campaign_group(topics.MIRROR, campaign.uid)
+        await host.stream.commit_start(group, topics.topic(topics.MERGED, campaign.uid))
     return campaign
 
 
 def _topics(campaign: Campaign) -> Mapping[str, TopicSettings]:
-    kinds = {kind: TopicSettings(partitions=campaign.partitions, compacted=kind == topics.MERGED) for kind in topics.KINDS}
+    wanted = (*topics.KINDS, *((topics.MERGED_JSON,) if campaign.file.mirror is not None else ()))
+    compacted = (topics.MERGED, topics.MERGED_JSON)
+    kinds = {kind: TopicSettings(partitions=campaign.partitions, compacted=kind in compacted) for kind in wanted}
     return {topics.topic(kind, campaign.uid): settings for kind, settings in kinds.items()}
 
 
@@ -34,7 +39,7 @@ async def delete_campaign(host: Host, name: str) -> Campaign:
     """
     campaign = await host.campaigns.newest(name)
     await host.campaigns.delete(campaign.uid)
-    await host.stream.delete_topics(list(_topics(campaign)))
+    await host.stream.delete_topics([*_topics(campaign), topics.topic(topics.MERGED_JSON, campaign.uid)])
     statements = load_statements("actlabel.host", "purge.sql")
     async with host.database.transaction() as session:
         for statement in statements.values():

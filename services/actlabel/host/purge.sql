@@ -9,6 +9,9 @@ DELETE FROM dead WHERE uid = $1;
 -- name: dead_purges
 DELETE FROM dead_purge WHERE uid = $1;
 
+-- name: mirrored
+DELETE FROM mirrored WHERE uid = $1;
+
 -- name: results
 DELETE FROM result WHERE uid = $1;
 

@@ -1,6 +1,7 @@
 """One record as read from a file, checked, not yet registered."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from actlabel.runtime.media import INLINE_LIMIT_BYTES
 TEXT_LIMIT_BYTES = 256 * 1024
 """A text longer than this is no item for one model call; it is refused and wants splitting."""
 ID_LIMIT_BYTES = 512
+_PLACE = re.compile(r"source:[A-Za-z0-9._-]+-\d+-\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +79,21 @@ def checked_id(value: object, where: str, field: str) -> str:
         raise UserError(f"{where}: {field}: is missing or empty; name the id column with --id, or use --generate-ids")
     if len(text.encode("utf-8", "replace")) > ID_LIMIT_BYTES:
         raise UserError(f"{where}: {field}: longer than {ID_LIMIT_BYTES} bytes; use a shorter id")
+    if is_place(text):
+        raise UserError(f"{where}: {field}: {text!r} has the form by which dead letters of a source are named; use another id")
     if not text.isprintable():
         raise UserError(f"{where}: {field}: {text!r} holds control characters; use a printable id")
     return text
+
+
+def place_name(topic: str, partition: int, offset: int) -> str:
+    """Name a record of a source that became no item, for its dead letter."""
+    return f"source:{topic}-{partition}-{offset}"
+
+
+def is_place(text: str) -> bool:
+    """Say whether a text is such a name; no item may have one, or it would be in the ledger twice."""
+    return _PLACE.fullmatch(text) is not None
 
 
 def travels_inline(part: RawPart) -> bool:

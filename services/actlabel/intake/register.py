@@ -96,10 +96,11 @@ class Register:
         for record in records:
             if (problem := self._conflict(record, known.get(record.id), sealed, replace=replace)) is not None:
                 raise problem
-        new = [record for record in records if record.id not in known]
+        new = sorted((record for record in records if record.id not in known), key=lambda record: record.id)
         revised = [record for record in records if record.id in known and _differs(record, known[record.id])]
         resumed = [record for record in records if record.id in known and _is_unproduced(record, known[record.id])]
         await self._write(session, new, revised, batch)
+        await self._confirm(session, new, sealed)
         self._count(records, new, revised, resumed)
         return [
             *(_Admitted(record, batch, 1) for record in new),
@@ -111,6 +112,13 @@ class Register:
         uid, now = self._campaign.uid, self._clock.now()
         await session.execute_many(self._sql["insert"], [(uid, r.id, r.content_sha256(), batch, r.gold, now) for r in new])
         await session.execute_many(self._sql["revise"], [(uid, r.id, r.content_sha256(), r.gold) for r in revised])
+
+    async def _confirm(self, session: Session, new: Sequence[RawRecord], sealed: set[int]) -> None:
+        """Read back what was inserted: another process may have been first with the same id, and first write wins."""
+        stored = await self._known(session, new) if new else {}
+        for record in new:
+            if (problem := self._conflict(record, stored[record.id], sealed, replace=False)) is not None:
+                raise problem
 
     def _count(
         self, records: Sequence[RawRecord], new: Sequence[RawRecord], revised: Sequence[RawRecord], resumed: Sequence[RawRecord]

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from actlabel.core.errors import UserError
+from actlabel.runtime.campaign_streams import Mirror, Source
 
 Money = Annotated[float, Field(ge=0)]
 
@@ -202,12 +203,20 @@ class CampaignFile(_Strict):
     review: Review = Review()
     spend_cap_usd: Money = Field(description="the most that model calls of this campaign may cost; reaching it pauses the campaign")
     seed: int = Field(0, ge=0, description="another seed, another draw")
+    source: Source | None = Field(None, description="a Kafka topic of yours whose records become items")
+    mirror: Mirror | None = Field(None, description="a JSON copy of the merged records on a topic of its own; {} for the defaults")
     partitions: int = Field(
         12,
         ge=1,
         le=1000,
         description="of each topic; the most replicas of one stage that can work at once. Fixed at the first apply",
     )
+
+    @model_validator(mode="after")
+    def _a_followed_topic_has_no_end(self) -> "CampaignFile":
+        if self.source is not None and self.sampler.mode == "exact":
+            raise ValueError("source: a followed topic has no end, and exact mode waits for a seal; write sampler.mode: streaming")
+        return self
 
     def canonical_json(self) -> str:
         """Write the document with sorted keys, so that equal documents are equal bytes."""

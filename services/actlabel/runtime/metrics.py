@@ -4,7 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter(
     "actlabel_records_total",
-    "Records that left a stage, by outcome (done, dead, retried).",
+    "Records that left a stage, by outcome (done, dead, retried; at source and mirror also known, skipped).",
     ["stage", "campaign", "outcome"],
 )
 STAGE_SECONDS = Histogram(
@@ -24,6 +24,7 @@ LAG = Gauge("actlabel_lag_records", "Records on the partitions of this process t
 COMMITS = Counter("actlabel_commits_total", "Offset commits, by outcome (ok, failed).", ["stage", "outcome"])
 REBALANCES = Counter("actlabel_rebalances_total", "Times that partitions were given or taken.", ["stage"])
 DEAD_LETTERS = Counter("actlabel_dead_letters_total", "Records put aside, by reason.", ["stage", "campaign", "reason"])
+FOLLOWED = Gauge("actlabel_followed_campaigns", "Campaigns with a source or mirror, by state (working, waiting).", ["role", "state"])
 PAUSES = Counter("actlabel_campaign_pauses_total", "Times that a campaign was paused at a stage.", ["stage", "campaign"])
 
 CHAT_REQUESTS = Counter(

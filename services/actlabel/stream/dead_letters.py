@@ -38,17 +38,22 @@ class DeadLetters:
         self._paused: set[tuple[str, str]] = set()
         self._since: dict[tuple[str, str], float] = {}
 
-    async def put(self, record: Record, *, stage: str, version: int, reason: str, detail: str) -> None:
+    async def put(
+        self, record: Record, *, stage: str, version: int, reason: str, detail: str, uid: str | None = None, item_id: str | None = None
+    ) -> None:
         """Put a record aside: first the message with its bytes, then the row that makes it count. Repeating it changes nothing.
+
+        ``uid``, ``item_id``: of a record of somebody else's topic, where name and key do not say them.
 
         Raises ``CampaignPaused`` when the campaign is paused at the stage, by this very letter's predecessor perhaps: the record is then
         not put aside but waits. Raises ``RetryLater`` when stream or database are out of reach.
         """
-        uid = topics.campaign_of(record.partition.topic)
+        uid = uid or topics.campaign_of(record.partition.topic)
         async with self._turns[uid]:
             await self._refuse_when_paused(uid, stage)
-            letter = self._letter(record, uid=uid, version=version, stage=stage, reason=reason, detail=detail)
-            await self._produce(letter, record.key, carried(record))
+            name = item_id or record.key.decode(errors="replace")
+            letter = self._letter(record, item_id=name, uid=uid, version=version, stage=stage, reason=reason, detail=detail)
+            await self._produce(letter, record.key if item_id is None else item_id.encode(), carried(record))
             failpoint("dead.produced")
             await self._insert(letter)
             failpoint("dead.stored")
@@ -65,10 +70,10 @@ class DeadLetters:
             self._paused.discard((uid, stage))
             self._since[uid, stage] = self._clock.now()
 
-    def _letter(self, record: Record, *, uid: str, version: int, stage: str, reason: str, detail: str) -> Letter:
+    def _letter(self, record: Record, *, item_id: str, uid: str, version: int, stage: str, reason: str, detail: str) -> Letter:
         return Letter(
             campaign=CampaignRef(uid=uid, version=version),
-            item_id=_plain(record.key.decode(errors="replace")),
+            item_id=_plain(item_id),
             stage=stage,
             reason=reason,
             detail=_plain(" ".join(detail.split()))[:_DETAIL_CHARACTERS],
@@ -111,9 +116,12 @@ class DeadLetters:
         metrics.PAUSES.labels(stage, uid).inc()
         _log.warning("too many dead letters, the campaign is paused at this stage", campaign=uid, stage=stage, letters=letters)
 
-    async def offsets(self, partition: Partition, start: int) -> frozenset[int]:
-        """Return the offsets of a partition, from ``start`` on, whose records have been put aside: that decision stands."""
-        uid = topics.campaign_of(partition.topic)
+    async def offsets(self, partition: Partition, start: int, *, uid: str | None = None) -> frozenset[int]:
+        """Return the offsets of a partition, from ``start`` on, whose records have been put aside: that decision stands.
+
+        ``uid``: of the campaign, where the topic is somebody else's.
+        """
+        uid = uid or topics.campaign_of(partition.topic)
         rows = await self._database.fetch(self._sql["offsets"], uid, partition.topic, partition.number, start)
         return frozenset(row["record_offset"] for row in rows)
 

@@ -85,12 +85,13 @@ class DeadRecords:
         return originals[0]
 
     async def replay(self, uid: str, choice: Choice = EVERY) -> int:
-        """Append the original bytes to the topics they were read from; return how many.
+        """Append the original bytes to the topics they were read from; return how many. Those of a source are left out:
+        its topic is not ours to write to, and ``source/replay.py`` takes them.
 
         Each counts as in flight again. Interrupted, it may be repeated: an item that went round already is not among the dead any more,
         one that was just sent goes round twice, which the stages absorb. Raises ``UserError`` for an item that is not among them.
         """
-        dead = await self.list(uid, choice)
+        dead = [one for one in await self.list(uid, choice) if one.stage != topics.SOURCE]
         count = 0
         async for batch in self.originals(uid, dead):
             count += await self._send(uid, batch)
@@ -125,6 +126,12 @@ class DeadRecords:
             await self._database.execute(self._sql["keep_purged"], uid)
         return begun
 
+    async def forget(self, dead: Sequence[DeadRecord]) -> None:
+        """Take rows out whose records have gone their way after all."""
+        now = self._clock.now()
+        await self._database.execute_many(self._sql["begin_replay"], [(one.uid, one.item_id, now) for one in dead])
+        await self._database.execute_many(self._sql["end_replay"], [(one.uid, one.item_id, *one.partition, one.offset) for one in dead])
+
     async def originals(self, uid: str, dead: Sequence[DeadRecord]) -> AsyncIterator[Sequence[Original]]:
         """Find the bytes: on the dead topic in one pass, and where they did not fit there, in the topic they were read from."""
         missing = {(one.partition, one.offset): one for one in dead}
@@ -134,6 +141,8 @@ class DeadRecords:
                 if found := _take(records, missing):
                     yield found
         for (partition, offset), one in missing.items():
+            if one.stage == topics.SOURCE:
+                continue  # its topic may be in another Kafka
             async for records in self._stream.scan(partition, start=offset, end=offset + 1):
                 yield [Original(dead=one, key=record.key, value=record.value, headers=carried(record)) for record in records]
 

@@ -83,7 +83,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         except BaseException:
             await self._client.stop()
             raise
-        self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
+        self._client.subscribe(pattern=_pattern(self._prefix), listener=self)
 
     async def close(self) -> None:
         """Hand over and leave the group. Commits nothing."""
@@ -309,3 +309,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
+
+
+def _pattern(prefix: str) -> str:
+    return f"^{re.escape(prefix[:-1])}$" if prefix.endswith("$") else f"^{re.escape(prefix)}"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from actlabel.stream.port import Partition
+from actlabel.stream.port import Partition, reads
 
 _M = TypeVar("_M")
 
@@ -20,11 +20,9 @@ def share(
     ``prefixes``: member → the topics that it reads. ``held``: what each member has now.
     """
     wanted = set(partitions)
-    shares = {
-        member: {p for p in held.get(member, ()) if p in wanted and p.topic.startswith(prefix)} for member, prefix in prefixes.items()
-    }
+    shares = {member: {p for p in held.get(member, ()) if p in wanted and reads(prefix, p.topic)} for member, prefix in prefixes.items()}
     for partition in sorted(wanted.difference(*shares.values())):
-        able = [member for member, prefix in prefixes.items() if partition.topic.startswith(prefix)]
+        able = [member for member, prefix in prefixes.items() if reads(prefix, partition.topic)]
         if able:
             shares[min(able, key=lambda member: len(shares[member]))].add(partition)
     while (move := _next_move(shares, prefixes)) is not None:
@@ -40,7 +38,7 @@ def _next_move(shares: Mapping[_M, set[Partition]], prefixes: Mapping[_M, str]) 
         for taker in sorted(shares, key=lambda member: len(shares[member])):
             if len(shares[giver]) - len(shares[taker]) < 2:
                 break
-            movable = [p for p in shares[giver] if p.topic.startswith(prefixes[taker])]
+            movable = [p for p in shares[giver] if reads(prefixes[taker], p.topic)]
             if movable:
                 surplus = Counter(p.topic for p in shares[giver])
                 surplus.subtract(p.topic for p in shares[taker])

@@ -22,6 +22,16 @@ class Partition(NamedTuple):
     number: int
 
 
+def only(topic: str) -> str:
+    """Return the prefix that means this very topic: no name of a topic holds a ``$``."""
+    return f"{topic}$"
+
+
+def reads(prefix: str, topic: str) -> bool:
+    """Say whether a topic is one of those that a prefix means."""
+    return topic == prefix[:-1] if prefix.endswith("$") else topic.startswith(prefix)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One record as read from a log."""
@@ -121,7 +131,9 @@ class Stream(Protocol):
         """The one producer of this process."""
 
     async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
-        """Join a group. The consumer leaves it in ``close_consumer`` or when the stream closes.
+        """Join a group that reads the topics that begin with ``topic_prefix``, or the one that ``only`` names.
+
+        The consumer leaves it in ``close_consumer`` or when the stream closes.
 
         ``handover`` is awaited after ``rebalance.revoked`` and when the consumer leaves, before another member gets the partitions; the
         group waits for it for at most two seconds, whatever it raises. It may be called for partitions that then come back.

@@ -77,6 +77,8 @@ def test_a_campaign_from_apply_to_delete(shell: Shell) -> None:
         (("ingest", "nobody", "x.jsonl"), "campaign 'nobody' does not exist"),
         (("campaign", "apply", "none.yaml"), "none.yaml: cannot be read"),
         (("export", "nobody", "--out", "x"), "campaign 'nobody' does not exist"),
+        (("export", "nobody", "--out", "x", "--follow", "--format", "jsonl"), "campaign 'nobody' does not exist"),
+        (("export", "nobody", "--out", "x", "--follow", "--format", "csv"), "--format: csv cannot be followed"),
         (("train", "nobody", "--out", "x"), "campaign 'nobody' does not exist"),
         (("report", "nobody", "--out", "x.html"), "campaign 'nobody' does not exist"),
         (("standin", "--answers", "none.jsonl"), "none.jsonl: cannot be read"),
@@ -101,6 +103,7 @@ def test_a_broken_campaign_file(shell: Shell, text: str, message: str) -> None:
         ("", "d.jsonl: holds no records"),
         ('{"id": "1", "text": "x"}\n{"id": "1", "text": "y"}\n', "d.jsonl:2: id '1' came with other content"),
         ('{"id": "1", "image": "c.yaml"}', "d.jsonl:1: image: is no image"),
+        ('{"id": "1", "text": "x", "more": "\\ud800"}', "d.jsonl:1: a field beside the content is not valid Unicode"),
     ],
 )
 def test_broken_data(shell: Shell, text: str, message: str) -> None:
@@ -115,6 +118,12 @@ def test_the_same_id_with_other_content(shell: Shell) -> None:
     assert "d.jsonl:1: id '1' is registered with other content" in shell.fails(
         "ingest", "birds", shell.file("d.jsonl", '{"id": "1", "text": "y"}')
     )
+
+
+def test_a_folder_of_somebody_else_is_not_followed_into(shell: Shell) -> None:
+    shell.run("campaign", "apply", shell.file("c.yaml", CAMPAIGN + "mirror: {}\n"))
+    message = shell.fails("export", "birds", "--follow", "--format", "jsonl", "--out", str(shell.folder))
+    assert "is there and no followed export; name another place" in message
 
 
 def test_partitions_are_fixed_at_the_first_apply(shell: Shell) -> None:

@@ -16,6 +16,7 @@ annotator: {endpoint: "http://127.0.0.1:1/v1", model: a}
 criticizer: {endpoint: "http://127.0.0.1:1/v1", model: b}
 sampler: {budget: 10%}
 spend_cap_usd: 5
+seed: 0
 """
 
 
@@ -47,6 +48,14 @@ def test_a_page_without_a_manual_is_enough() -> None:
         ('endpoint: "http://127.0.0.1:1/v1"', "endpoints: [{url: http://b}, {url: http://b}]", "http://b is there twice"),
         ('endpoint: "http://127.0.0.1:1/v1", model: a', "endpoints: [{url: ftp://b}], model: a", "annotator.endpoints.0.url: "),
         ("model: a}", "model: a, requests_per_minute: 0}", "annotator.requests_per_minute: "),
+        ("seed: 0", "source: {topic: t}", "a followed topic has no end, and exact mode waits for a seal; write sampler.mode: streaming"),
+        ("seed: 0", "source: {topic: 'a b'}", "stance.yaml: source.topic: "),
+        ("seed: 0", "source: {topic: t, format: avro}", "format avro needs schema_registry"),
+        ("seed: 0", "source: {topic: t, format: protobuf, message: m}", "format protobuf needs descriptor_file and message"),
+        ("seed: 0", "source: {topic: t, servers: kafka}", "stance.yaml: source.servers: "),
+        ("seed: 0", "source: {topic: t, fields: {text: [], image: []}}", "name at least one field of content"),
+        ("seed: 0", "source: {topic: t, format: avro, schema_registry: 'file:///etc/passwd'}", "source.schema_registry: "),
+        ("seed: 0", "mirror: {topic: mine}", "stance.yaml: mirror.topic: is not a field of a campaign file"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_by_name(old: str, new: str, message: str) -> None:
@@ -127,3 +136,12 @@ def test_budget_in_items(budget: int | str, population: int, items: int) -> None
 def test_labels_with_descriptions() -> None:
     text = MINIMAL.replace("[agrees, disagrees, neutral]", "{agrees: in favour, disagrees: against}")
     assert parse_campaign(text, where="f").task.labels[1].description == "against"
+
+
+def test_a_source_and_a_mirror_have_sensible_defaults() -> None:
+    text = MINIMAL.replace("{budget: 10%}", "{budget: 10%, mode: streaming}") + "source: {topic: posts, fields: {text: body}}\nmirror: {}\n"
+    file = parse_campaign(text, where="stance.yaml")
+    assert file.source is not None
+    assert file.mirror is not None
+    assert (file.source.servers, file.source.format, file.source.fields.id, file.source.fields.text) == (None, "json", "@place", ("body",))
+    assert file.mirror.content

@@ -51,6 +51,20 @@ def _translated() -> Iterator[None]:
         raise _retry(error) from error
 
 
+async def _make_tables(connection: Any, schema: str) -> None:
+    """Run the schema once in the life of a database.
+
+    ``CREATE INDEX IF NOT EXISTS`` locks its table against writers before it looks whether the index is there (PostgreSQL), and a process
+    that starts must neither wait for those at work nor deadlock with them.
+    """
+    mark = f"schema {hashlib.sha256(schema.encode()).hexdigest()}"
+    known = await connection.fetchval("SELECT to_regclass('deployment') IS NOT NULL")
+    if known and await connection.fetchval("SELECT 1 FROM deployment WHERE name = $1", mark):
+        return
+    await connection.execute(schema)
+    await connection.execute("INSERT INTO deployment (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", mark, b"")
+
+
 def _retry(error: Exception) -> RetryLater:
     return RetryLater(f"PostgreSQL is out of reach ({type(error).__name__}: {error})")
 
@@ -72,7 +86,7 @@ class PostgresDatabase:
             )
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _key("schema"))
-                await connection.execute(schema)
+                await _make_tables(connection, schema)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             await self.close()
             raise UserError(f"PostgreSQL cannot be used ({error}); check ACTLABEL_DATABASE and that the server is up") from error

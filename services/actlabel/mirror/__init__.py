@@ -1,0 +1,1 @@
+"""The merged records as JSON on a topic of their own."""

@@ -1,0 +1,1 @@
+"""Records of topics that people already have, followed into campaigns."""

@@ -250,7 +250,7 @@ async def test_bound_falls_when_an_endpoint_refuses_and_places_follow(client: Cl
         assert sent_back > 0, "what waits for a bound that fell waits where no deadline runs"
         assert client.places("c1", "annotator", request.model) < 40
         fixed = ask(endpoint=endpoint.url, calls_in_flight=50, retries=1000, adaptive=False)
-        assert client.places("c1", "annotator", fixed.model) == 50
+        assert client.places("c1", "annotator", fixed.model) == 62, "a quarter more than calls, for what looks up and stores"
 
 
 async def test_lanes_take_turns(ask: Ask) -> None:

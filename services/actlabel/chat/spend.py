@@ -155,8 +155,11 @@ class Purse:
             account.held_usd += amount_usd
 
     async def _reserve(self, account: _Account, least_usd: float, cap: float) -> ActlabelError | None:
-        """Take a lease that serves this call and the next ones, or say why there is none."""
-        wanted = max(4 * least_usd, _CALLS_PER_LEASE * account.mean_usd()) - account.free_usd()
+        """Take a lease that serves this call and the next ones, or say why there is none.
+
+        As much again as calls in flight hold: whoever has hundreds of them gets there in a few steps, and seldom comes back.
+        """
+        wanted = max(4 * least_usd, _CALLS_PER_LEASE * account.mean_usd(), account.held_usd) - account.free_usd()
         least = least_usd - account.free_usd()
         async with account.visit, self._database.transaction() as session:
             await session.fetch(self._sql["lock_spend"], account.uid)

@@ -42,8 +42,8 @@ from tests.services.processes import free_port, start, wait_until
 
 LOOK_S = 0.02
 SETTLE_S = 8.0
-IN_FLIGHT = 256  # calls of each stage
-CPU_LATENCY_MS = 400.0
+IN_FLIGHT = 512  # calls of each stage
+CPU_LATENCY_MS = 500.0
 PRICE = {"input_usd_per_million_tokens": 0.1, "output_usd_per_million_tokens": 0.4}
 
 
@@ -237,7 +237,7 @@ def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", choices=["cpu", "wait", "replicas"])
-    parser.add_argument("--items", type=int, default=10_000, help="in each round of cpu")
+    parser.add_argument("--items", type=int, default=20_000, help="in each round of cpu")
     parser.add_argument("--rounds", type=int, default=3, help="of cpu")
     parser.add_argument("--json", type=Path, help="append the figures to this file")
     with tempfile.TemporaryDirectory(prefix="actlabel-engine-") as folder:

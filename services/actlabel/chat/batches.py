@@ -1,23 +1,27 @@
 """Many small requests of concurrent items as few large ones.
 
-A batch collects while the previous one runs, and no two begin closer together than a short pause: what is rare goes at once, what is
-frequent goes in handfuls, for a round trip costs more than what it carries (tests/bench/README.md).
+A round trip costs more than what it carries, so a batch waits for company: until nobody came for a moment, at most for a short
+while since the batch before it began (tests/bench/README.md). What is rare goes at once. A few callers who wait for each other's answers
+are soon all there, and lose only that moment.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+_MOMENT_S: Final = 0.005
 
 
 class Batches(Generic[Q, A]):
     """Answers requests in batches, in the order in which they came."""
 
-    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.025) -> None:
-        """``work`` answers a batch in its order; what it raises, everyone in the batch gets. ``pause_s``: between two beginnings."""
+    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.04) -> None:
+        """``work`` answers a batch in its order; what it raises, everyone in the batch gets. ``pause_s``: between two
+        beginnings, at most.
+        """
         self._work = work
         self._largest = largest
         self._pause_s = pause_s
@@ -44,8 +48,11 @@ class Batches(Generic[Q, A]):
             await self._run([entry for entry in batch if not entry[1].done()])
 
     async def _pause(self) -> None:
-        rest_s = self._begun_s + self._pause_s - self._loop.time() if len(self._waiting) < self._largest else 0.0
-        await asyncio.sleep(max(rest_s, 0.0))  # at least everything of this turn of the loop comes along
+        await asyncio.sleep(0)  # at least everything of this turn of the loop comes along
+        there = 0
+        while there < len(self._waiting) < self._largest and (rest_s := self._begun_s + self._pause_s - self._loop.time()) > 0:
+            there = len(self._waiting)
+            await asyncio.sleep(min(rest_s, _MOMENT_S))
         self._begun_s = self._loop.time()
 
     async def _run(self, batch: list[tuple[Q, "asyncio.Future[A]"]]) -> None:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from actlabel.stream.port import Headers, Partition
 
-_PAUSE_S: Final = 0.015
+_PAUSE_S: Final = 0.02
 
 
 @dataclass(slots=True, eq=False)

@@ -291,21 +291,23 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     # ── committing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See ``port.Consumer``."""
         async with self._commit_turn:
             mine = {named(p): offset for p, offset in offsets.items() if p in self._buffers}
             if not mine:
-                return
+                return False
             self._committing = asyncio.create_task(self._client.commit(mine))
             done, _ = await asyncio.wait([self._committing], timeout=_COMMIT_S)
             if not done:
                 self._committing.cancel()
                 raise RetryLater(f"Kafka did not take a commit of {self._group} within {_COMMIT_S:.0f} s")
             if self._committing.cancelled():
-                return  # a revocation took over, and has committed what its owner said
+                return False  # a revocation took over, and has committed what its owner said
             with translated_kafka_errors():
                 try:
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
+                    return False
+        return True

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -14,18 +15,22 @@ from tests.services.postgres_server import PostgresServer
 
 def main() -> int:
     """Run once; the exit code says whether everything is accounted for."""
-    plan = Plan(**vars(_arguments().parse_args()))
+    chosen = vars(_arguments().parse_args())
+    folder = Path(chosen.pop("folder") or tempfile.mkdtemp(prefix="actlabel-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = Plan(**chosen)
+    for client in ("aiokafka", "asyncpg"):
+        logging.getLogger(client).setLevel(logging.CRITICAL)  # the outages are scripted
     with tempfile.TemporaryDirectory(prefix="actlabel-") as kafka, tempfile.TemporaryDirectory(prefix="actlabel-") as postgres:
         broker, database = KafkaBroker(Path(kafka)), PostgresServer(Path(postgres))
         broker.start()
         database.start()
         try:
-            with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
-                ledger = asyncio.run(run(plan, Path(folder), broker=broker, postgres=database))
+            ledger = asyncio.run(run(plan, folder, broker=broker, postgres=database))
         finally:
             broker.kill()
             database.stop()
-    print("\n".join(ledger.lines()))
+    print("\n".join(ledger.lines()), f"logs of every process, and of the endpoint: {folder}", sep="\n")
     return 1 if ledger.violations else 0
 
 
@@ -40,6 +45,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--calls-in-flight", type=int, default=100)
     parser.add_argument("--window", type=int, default=1000)
     parser.add_argument("--review-s", type=float, default=120.0)
+    parser.add_argument("--folder", help="for the logs; kept")
     return parser
 
 

@@ -20,8 +20,8 @@ _END_S: Final = 60.0
 class Crew:
     """Starts, kills, freezes and replaces; remembers what each process lost when."""
 
-    def __init__(self, fleet: Fleet, *, replicas: int, outage: Callable[[], bool]) -> None:
-        """``outage``: whether something that a starting process needs is out of reach on purpose."""
+    def __init__(self, fleet: Fleet, *, replicas: int, outage: Callable[[float], bool]) -> None:
+        """``outage``: whether something that a starting process needs was out of reach on purpose since a moment."""
         self._fleet = fleet
         self._replicas = replicas
         self._outage = outage
@@ -90,7 +90,8 @@ class Crew:
 
     def _bury(self, member: Member) -> None:
         member.killed = True
-        excused = self._outage() and time.time() - self._started_s[member.name] < _STARTING_S
+        started_s = self._started_s[member.name]
+        excused = self._outage(started_s) and time.time() - started_s < _STARTING_S
         self._lost(member, "kill", time.time())
         self.ended.append(Ended(member=member.name, code=member.process.returncode, excused=excused, last_words=_last_words(member)))
 

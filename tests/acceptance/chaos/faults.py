@@ -23,6 +23,10 @@ class Outages:
     endpoint: list[tuple[float, float]] = field(default_factory=list)
     running: int = 0  # broker and database
 
+    def since(self, moment_s: float) -> bool:
+        """Say whether broker or database were out of reach after a moment."""
+        return any(end >= moment_s for _, end in (*self.broker, *self.database))
+
     def disturbed(self, *, aftermath_s: float) -> Sequence[tuple[float, float]]:
         """Return all, each with the time that it takes to get over it."""
         return [(start, end + aftermath_s) for start, end in (*self.broker, *self.database, *self.endpoint)]

@@ -85,7 +85,7 @@ class _Run:
         self._campaign = campaign
         self._asked = Asked(endpoint.log)
         self._outages = Outages()
-        self._crew = Crew(arena.fleet, replicas=plan.replicas, outage=lambda: self._outages.running > 0)
+        self._crew = Crew(arena.fleet, replicas=plan.replicas, outage=self._outages.since)
         self._rereads = Rereads(arena.host, campaign.uid, window=plan.window)
         self._watermarks = Watermarks(arena.host, campaign.uid)
         self._faults = Faults(

@@ -13,7 +13,7 @@ from tests.acceptance.fleet import Fleet, Member
 LEAST: Final = 1
 MOST: Final = 4
 _LOOK_S: Final = 0.2
-_STARTING_S: Final = 30.0
+_UP: Final = "The process is up."
 _END_S: Final = 60.0
 
 
@@ -90,8 +90,7 @@ class Crew:
 
     def _bury(self, member: Member) -> None:
         member.killed = True
-        started_s = self._started_s[member.name]
-        excused = self._outage(started_s) and time.time() - started_s < _STARTING_S
+        excused = _UP not in member.log.read_text(errors="replace") and self._outage(self._started_s[member.name])
         self._lost(member, "kill", time.time())
         self.ended.append(Ended(member=member.name, code=member.process.returncode, excused=excused, last_words=_last_words(member)))
 

@@ -102,6 +102,10 @@ def budgets(found: Evidence) -> Iterator[Violation]:
 # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+UNEXPLAINED: Final = "unexplained"
+HANDOVER: Final = "handover"  # two living processes asked at once: the partition moved while a call ran
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loss:
     """When a process lost what it had in hand: it was killed, ended, or stood still."""
@@ -118,7 +122,7 @@ class Repeats:
 
     by_reason: Counter[str] = field(default_factory=Counter)
     scripted: Counter[str] = field(default_factory=Counter)  # status or fault → requests
-    unexplained: list[Request] = field(default_factory=list)
+    unlost: list[tuple[str, Request]] = field(default_factory=list)  # reason and earlier call, where no process lost it
     lost: int = 0  # calls in flight, or just answered, at all losses together
 
 
@@ -131,23 +135,32 @@ def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out
     for request in requests:
         if request.faulted:
             found.scripted[request.fault or request.outcome] += 1
-        else:
-            by_digest[request.digest].append(request)
+        by_digest[request.digest].append(request)
         found.lost += any(_lost_with(request, loss, database_out) for loss in of_caller[request.caller])
     for same in by_digest.values():
-        for earlier, later in pairwise(same):
-            reason = _reason(earlier, later, of_caller[earlier.caller], database_out)
+        for earlier, later in pairwise(request for request in same if not request.faulted):
+            reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or (HANDOVER if _two_at_work(same) else UNEXPLAINED)
             found.by_reason[reason] += 1
-            if reason in {"unexplained", "handover"}:
-                found.unexplained.append(earlier)
+            if reason in {HANDOVER, UNEXPLAINED}:
+                found.unlost.append((reason, earlier))
     return found
 
 
 def _reason(earlier: Request, later: Request, losses: Sequence[Loss], database_out: Sequence[tuple[float, float]]) -> str:
-    for loss in losses:
-        if (how := _lost_with(earlier, loss, database_out)) and later.arrived_s >= loss.start_s:
-            return f"{loss.kind}, {how}"
-    return "handover" if earlier.caller != later.caller and earlier.in_flight_during(later.arrived_s, later.arrived_s) else "unexplained"
+    """Say with which process the earlier call was lost; nothing where it was not."""
+    lost = ((loss, _lost_with(earlier, loss, database_out)) for loss in losses if later.arrived_s >= loss.start_s)
+    return next((f"{loss.kind}, {how}" for loss, how in lost if how), "")
+
+
+def _two_at_work(same: Sequence[Request]) -> bool:
+    """Say whether two callers asked for the same at the same time, failed attempts and the waits between them included."""
+    spans: dict[str, tuple[float, float]] = {}
+    for request in same:
+        end = float("inf") if request.ended_s is None else request.ended_s
+        first, last = spans.get(request.caller, (request.arrived_s, end))
+        spans[request.caller] = (min(first, request.arrived_s), max(last, end))
+    ordered = sorted(spans.values())
+    return any(later[0] <= earlier[1] for earlier, later in pairwise(ordered))
 
 
 def _lost_with(request: Request, loss: Loss, database_out: Sequence[tuple[float, float]]) -> str:
@@ -160,11 +173,14 @@ def _lost_with(request: Request, loss: Loss, database_out: Sequence[tuple[float,
     return "not stored" if request.ended_s >= waited_from else ""
 
 
-def paid_once(found: Repeats) -> Iterator[Violation]:
-    """Calls repeated ≤ calls in flight or not yet stored at the losses."""
-    ids = {f"{request.task} {request.digest}" for request in found.unexplained}
+def paid_once(found: Repeats, *, handovers_wait: bool) -> Iterator[Violation]:
+    """Calls repeated ≤ calls in flight or not yet stored at the losses.
+
+    ``handovers_wait``: a new owner of a partition waits for the calls of the old one, so a handover excuses nothing.
+    """
+    ids = {f"{request.task} {request.digest}" for reason, request in found.unlost if handovers_wait or reason != HANDOVER}
     yield from _about("paid once", "calls were repeated although no process lost them", ids)
-    repeated = sum(found.by_reason.values()) - len(found.unexplained)
+    repeated = sum(found.by_reason.values()) - len(found.unlost)
     if repeated > found.lost:
         yield Violation(oracle="paid once", what=f"{repeated} calls were repeated, {found.lost} were lost with their process")
 

@@ -270,7 +270,7 @@ class _Run:
             *oracles.all_merged(final),
             *oracles.reviews(final, said),
             *chain.from_iterable((*oracles.decisions(found), *oracles.budgets(found)) for found in (machine, final)),
-            *oracles.paid_once(ledger.repeats),
+            *oracles.paid_once(ledger.repeats, handovers_wait=self._plan.handovers_wait),
             *oracles.within_window(ledger.rereads),
             *oracles.stagnation(self._watermarks.samples, disturbed, patience_s=self._plan.patience_s),
             *oracles.none_ended(ledger.ended),

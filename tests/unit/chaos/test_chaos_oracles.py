@@ -144,7 +144,7 @@ def ask(number, arrived_s, ended_s, *, outcome="200", caller="p", fault="", dige
         (ask(1, 80.0, 85.0), [KILLED], [], "unexplained"),  # stored long before: it must have been found
         (ask(1, 99.5, 99.9), [], [], "unexplained"),
         (ask(1, 99.5, 100.0, outcome="abandoned"), [], [], "unexplained"),  # its caller gave up by itself
-        (ask(1, 99.5, 111.0), [], [], "handover"),  # two processes asked at once
+        (ask(1, 99.5, 111.0), [], [], "handover"),  # two living processes asked at once
         (ask(1, 99.5, 100.0, caller="q"), [KILLED], [], "unexplained"),  # another process was killed
     ],
 )
@@ -152,7 +152,13 @@ def test_repeated_calls_are_explained_or_not(earlier, losses, out, reason):
     later = ask(2, 110.0, 111.0, caller="r")
     result = oracles.repeats([earlier, later], losses, database_out=out)
     assert dict(result.by_reason) == {reason: 1}
-    assert bool(list(oracles.paid_once(result))) == (reason in {"unexplained", "handover"})
+    assert bool(list(oracles.paid_once(result, handovers_wait=True))) == (reason in {"unexplained", "handover"})
+    assert bool(list(oracles.paid_once(result, handovers_wait=False))) == (reason == "unexplained")
+
+
+def test_the_second_attempt_of_an_owner_that_lost_its_partition_is_a_handover():
+    hung, elsewhere, again = ask(1, 80.0, 90.0, outcome="abandoned", fault="hang"), ask(2, 85.0, 86.0, caller="r"), ask(3, 90.5, 91.0)
+    assert dict(oracles.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
 
 
 def test_scripted_failures_are_counted_apart():
@@ -160,15 +166,15 @@ def test_scripted_failures_are_counted_apart():
     result = oracles.repeats(requests, [], database_out=[])
     assert not result.by_reason
     assert dict(result.scripted) == {"429": 1, "hang": 1}
-    assert not list(oracles.paid_once(result))
+    assert not list(oracles.paid_once(result, handovers_wait=True))
 
 
 def test_more_repeats_than_lost_calls_fail():
     requests = [ask(1, 99.5, 100.0, outcome="abandoned"), ask(2, 101.0, 102.0, caller="r")]
     result = oracles.repeats(requests, [KILLED], database_out=[])
-    assert not list(oracles.paid_once(result))
+    assert not list(oracles.paid_once(result, handovers_wait=True))
     result.lost = 0
-    assert found(oracles.paid_once(result)) == [("calls were repeated, 0 were lost with their process", ())]
+    assert found(oracles.paid_once(result, handovers_wait=True)) == [("calls were repeated, 0 were lost with their process", ())]
 
 
 # ── reading again, standing still, ending ───────────────────────────────────────────────────────────────────────────────────────────────

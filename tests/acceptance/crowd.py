@@ -14,7 +14,7 @@ class Reviewer:
         """``address``: asked before every request, since a gateway that comes back may have another port. ``think_s``: per answer."""
         self._token = token
         self._campaign = campaign
-        self._truth = truth
+        self.truth = truth
         self._address = address
         self._think_s = think_s
         self.sent: set[str] = set()  # whether or not an acknowledgement came back
@@ -39,7 +39,7 @@ class Reviewer:
             assert response.status == 200, await response.text()
             items = (await response.json())["items"]
         for item in items:
-            label = self._truth[item["id"]]
+            label = self.truth[item["id"]]
             await asyncio.sleep(self._think_s)
             self.sent.add(item["id"])
             body = {"lease_token": item["lease_token"], "label": label, "seconds": 0.1, "comment": ""}

@@ -7,8 +7,9 @@ from typing import Final
 
 from actlabel.core import topics
 from tests.acceptance.chaos.asked import caller_of
-from tests.acceptance.chaos.oracles import Ended, Loss
-from tests.acceptance.fleet import Fleet, Member
+from tests.acceptance.chaos.calls import Loss
+from tests.acceptance.chaos.standing import Ended
+from tests.acceptance.fleet import Fleet, Member, eventually
 
 LEAST: Final = 1
 MOST: Final = 4
@@ -47,9 +48,12 @@ class Crew:
 
     async def pick(self, role: str, share: float) -> Member:
         """Choose a process of a role; waits while there is none."""
-        while not (there := self.replicas(role)):
-            await asyncio.sleep(_LOOK_S)
+        await eventually(lambda: self._are_any(role), what=f"a {role} that runs")
+        there = self.replicas(role)
         return there[min(int(share * len(there)), len(there) - 1)]
+
+    async def _are_any(self, role: str) -> bool:
+        return bool(self.replicas(role))
 
     def named(self, name: str) -> Member | None:
         """Find a process that runs by its name."""

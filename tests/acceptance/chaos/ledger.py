@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from tests.acceptance.chaos.evidence import Evidence
 from tests.acceptance.chaos.faults import Outages
-from tests.acceptance.chaos.oracles import Ended, Repeats, Reread, Violation
+from tests.acceptance.chaos.calls import Repeats
+from tests.acceptance.chaos.oracles import Violation
+from tests.acceptance.chaos.standing import Ended, Reread
 from tests.acceptance.chaos.plan import Plan
 
 
@@ -64,7 +66,7 @@ class Ledger:
     def _rest(self) -> Iterator[str]:
         reread = max(self.rereads, key=lambda one: one.records / one.bound, default=None)
         if reread is not None:
-            yield f"read again after a kill: at most {reread.records} of {reread.bound} ({reread.member}), {len(self.rereads)} kills counted"
+            yield f"read again after {len(self.rereads)} kills: at most {reread.records} of {reread.bound} ({reread.member})"
         for one in self.ended:
             yield f"ended by itself: {one.member} with {one.code}{' (it started into an outage)' * one.excused}: {one.last_words}"
         yield f"reviews acknowledged: {self.acknowledged}"
@@ -73,9 +75,8 @@ class Ledger:
 
 def _balance(name: str, found: Evidence) -> Iterator[str]:
     still_open = sum(state in {"waiting", "leased"} for state in found.queue.values())
-    yield (
-        f"{name}: {len(found.registered)} registered = {len(found.merged_ids)} merged + {still_open} open in review + {len(found.dead)} dead"
-    )
+    parts = f"{len(found.merged_ids)} merged + {still_open} open in review + {len(found.dead)} dead"
+    yield f"{name}: {len(found.registered)} registered = {parts}"
     duplicates = {kind: found.records[kind] - found.distinct[kind] for kind in found.records}
     yield "  records beyond one per item: " + ", ".join(f"{kind} {count}" for kind, count in duplicates.items())
     if found.dead:

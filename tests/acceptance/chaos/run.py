@@ -14,12 +14,12 @@ from actlabel.core.errors import RetryLater
 from actlabel.review_gateway.reviewers import Reviewers
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import SystemClock
-from tests.acceptance.chaos import oracles
 from tests.acceptance.chaos.asked import Asked, caller_of
 from tests.acceptance.chaos.crew import Crew
 from tests.acceptance.chaos.endpoint import Endpoint, running_endpoint
 from tests.acceptance.chaos.evidence import Evidence, collect
 from tests.acceptance.chaos.faults import Faults, Outages
+from tests.acceptance.chaos.judge import judge
 from tests.acceptance.chaos.ledger import Event, Ledger
 from tests.acceptance.chaos.operating import Operator
 from tests.acceptance.chaos.plan import Plan
@@ -35,7 +35,6 @@ from tests.services.postgres_server import PostgresServer
 _LOOK_S: Final = 0.1
 _DRAW_LOOK_S: Final = 0.005
 _AT_ONCE: Final = 3  # faults
-_AFTERMATH_S: Final = 15.0
 _REST_S: Final = 300.0
 _WHO_DRAWS: Final = """
 SELECT a.application_name AS name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
@@ -109,8 +108,9 @@ class _Run:
             self._ledger.machine = await self._evidence(registered)
             await self._review_part(registered)
             self._ledger.final = await self._evidence(registered)
-        self._judge(self._ledger.machine, self._ledger.final)
         self._ledger.seconds = time.time() - self._start_s
+        self._asked.look()
+        judge(self._ledger, self._asked.requests, self._crew, self._crowd, self._watermarks.samples, self._rereads.found)
         return self._ledger
 
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -133,11 +133,9 @@ class _Run:
 
     async def _strike_draws(self) -> None:
         """Strike whoever holds the lock of a draw, or of its emission, while it holds it."""
-        self._struck_draws = 0
         async with asyncio.TaskGroup() as group:
             for fault in self._of(Part.DRAW):
                 victim = await self._who_draws()
-                self._struck_draws += 1
                 task = group.create_task(self._strike(fault, victim))
                 await asyncio.wait([task])
 
@@ -253,30 +251,6 @@ class _Run:
     async def _evidence(self, registered: frozenset[str]) -> Evidence:
         plan = self._plan
         return await collect(self._arena.host, self._campaign.uid, registered=registered, budget=plan.budget, cap=plan.cap_usd)
-
-    # ── judgement ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _judge(self, machine: Evidence, final: Evidence) -> None:
-        ledger, outages = self._ledger, self._outages
-        self._asked.look()
-        ledger.repeats = oracles.repeats(self._asked.requests, self._crew.losses, database_out=outages.database)
-        ledger.rereads, ledger.ended = self._rereads.found, self._crew.ended
-        said = [oracles.Said(labels=one._truth, sent=one.sent, acknowledged=one.acknowledged) for one in self._crowd]
-        ledger.acknowledged = sum(len(one.acknowledged) for one in said)
-        disturbed = outages.disturbed(aftermath_s=_AFTERMATH_S)
-        ledger.violations += [
-            *oracles.conservation(machine),
-            *oracles.conservation(final),
-            *oracles.all_merged(final),
-            *oracles.reviews(final, said),
-            *chain.from_iterable((*oracles.decisions(found), *oracles.budgets(found)) for found in (machine, final)),
-            *oracles.paid_once(ledger.repeats, handovers_wait=self._plan.handovers_wait),
-            *oracles.within_window(ledger.rereads),
-            *oracles.stagnation(self._watermarks.samples, disturbed, patience_s=self._plan.patience_s),
-            *oracles.none_ended(ledger.ended),
-        ]
-        if not self._struck_draws:
-            ledger.violations.append(oracles.Violation(oracle="schedule", what="no fault struck while a draw was made"))
 
 
 @asynccontextmanager

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 
 from actlabel.core import topics
 from actlabel.core.errors import RetryLater
 from actlabel.host.host import Host
 from actlabel.stream.port import Partition
-from tests.acceptance.chaos.oracles import Reread, Sample
+from tests.acceptance.chaos.standing import Reread, Sample
 
 _LOOK_S = 1.0
 
@@ -26,10 +27,8 @@ class Watermarks:
     async def watch(self) -> None:
         """Look once a second, for ever; an outage leaves a gap."""
         while True:
-            try:
+            with suppress(RetryLater):
                 self.samples.append(await self._look())
-            except RetryLater:
-                pass
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self) -> Sample:

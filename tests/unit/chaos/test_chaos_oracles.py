@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.acceptance.chaos import oracles
+from tests.acceptance.chaos import calls, oracles, standing
 from tests.acceptance.chaos.asked import Request
+from tests.acceptance.chaos.calls import Loss
 from tests.acceptance.chaos.evidence import Emitted, Evidence, Money
-from tests.acceptance.chaos.oracles import Ended, Loss, Reread, Said, Sample
+from tests.acceptance.chaos.oracles import Said
+from tests.acceptance.chaos.standing import Ended, Reread, Sample
 
 LEFT_OUT, CHOSEN = (0, 1, 1, 2, 100, False), (0, 0, 1, 2, 900, True)
 
@@ -150,39 +152,39 @@ def ask(number, arrived_s, ended_s, *, outcome="200", caller="p", fault="", dige
 )
 def test_repeated_calls_are_explained_or_not(earlier, losses, out, reason):
     later = ask(2, 110.0, 111.0, caller="r")
-    result = oracles.repeats([earlier, later], losses, database_out=out)
+    result = calls.repeats([earlier, later], losses, database_out=out)
     assert dict(result.by_reason) == {reason: 1}
-    assert bool(list(oracles.paid_once(result, handovers_wait=True))) == (reason in {"unexplained", "handover"})
-    assert bool(list(oracles.paid_once(result, handovers_wait=False))) == (reason == "unexplained")
+    assert bool(list(calls.paid_once(result, handovers_wait=True))) == (reason in {"unexplained", "handover"})
+    assert bool(list(calls.paid_once(result, handovers_wait=False))) == (reason == "unexplained")
 
 
 def test_the_second_attempt_of_an_owner_that_lost_its_partition_is_a_handover():
     hung, elsewhere, again = ask(1, 80.0, 90.0, outcome="abandoned", fault="hang"), ask(2, 85.0, 86.0, caller="r"), ask(3, 90.5, 91.0)
-    assert dict(oracles.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
+    assert dict(calls.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
 
 
 def test_scripted_failures_are_counted_apart():
     requests = [ask(1, 1.0, 2.0, outcome="429"), ask(2, 3.0, 4.0, fault="hang", outcome="abandoned"), ask(3, 5.0, 6.0)]
-    result = oracles.repeats(requests, [], database_out=[])
+    result = calls.repeats(requests, [], database_out=[])
     assert not result.by_reason
     assert dict(result.scripted) == {"429": 1, "hang": 1}
-    assert not list(oracles.paid_once(result, handovers_wait=True))
+    assert not list(calls.paid_once(result, handovers_wait=True))
 
 
 def test_more_repeats_than_lost_calls_fail():
     requests = [ask(1, 99.5, 100.0, outcome="abandoned"), ask(2, 101.0, 102.0, caller="r")]
-    result = oracles.repeats(requests, [KILLED], database_out=[])
-    assert not list(oracles.paid_once(result, handovers_wait=True))
+    result = calls.repeats(requests, [KILLED], database_out=[])
+    assert not list(calls.paid_once(result, handovers_wait=True))
     result.lost = 0
-    assert found(oracles.paid_once(result, handovers_wait=True)) == [("calls were repeated, 0 were lost with their process", ())]
+    assert found(calls.paid_once(result, handovers_wait=True)) == [("calls were repeated, 0 were lost with their process", ())]
 
 
 # ── reading again, standing still, ending ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_window_fails_when_more_would_be_read_again():
-    assert not list(oracles.within_window([Reread(member="m", records=200, bound=200)]))
-    assert list(oracles.within_window([Reread(member="m", records=201, bound=200)]))
+    assert not list(standing.within_window([Reread(member="m", records=200, bound=200)]))
+    assert list(standing.within_window([Reread(member="m", records=201, bound=200)]))
 
 
 def watermarks(*committed, end=100):
@@ -200,10 +202,10 @@ def watermarks(*committed, end=100):
     ],
 )
 def test_stagnation(samples, outages, accused):
-    assert bool(list(oracles.stagnation(samples, outages, patience_s=30.0))) == accused
+    assert bool(list(standing.stagnation(samples, outages, patience_s=30.0))) == accused
 
 
 def test_a_process_that_ends_by_itself_is_a_violation_unless_it_started_into_an_outage():
     ended = Ended(member="sampler-4", code=1, excused=False, last_words="defect")
-    assert list(oracles.none_ended([ended]))
-    assert not list(oracles.none_ended([replace(ended, excused=True)]))
+    assert list(standing.none_ended([ended]))
+    assert not list(standing.none_ended([replace(ended, excused=True)]))

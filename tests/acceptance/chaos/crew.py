@@ -16,16 +16,21 @@ MOST: Final = 4
 _LOOK_S: Final = 0.2
 _UP: Final = "The process is up."
 _END_S: Final = 60.0
+_AT_WORK_S: Final = 5.0
 
 
 class Crew:
     """Starts, kills, freezes and replaces; remembers what each process lost when."""
 
-    def __init__(self, fleet: Fleet, *, replicas: int, outage: Callable[[float], bool]) -> None:
-        """``outage``: whether something that a starting process needs was out of reach on purpose since a moment."""
+    def __init__(self, fleet: Fleet, *, replicas: int, outage: Callable[[float], bool], calls: Callable[[str], int]) -> None:
+        """``outage``: whether something that a starting process needs was out of reach on purpose since a moment.
+
+        ``calls``: how many calls a process has in flight, by its name.
+        """
         self._fleet = fleet
         self._replicas = replicas
         self._outage = outage
+        self._calls = calls
         self._started_s: dict[str, float] = {}
         self._ending: set[str] = set()
         self.losses: list[Loss] = []
@@ -47,13 +52,22 @@ class Crew:
         return [m for m in self._fleet.members if m.role == role and m.alive and not m.frozen and m.name not in self._ending]
 
     async def pick(self, role: str, share: float) -> Member:
-        """Choose a process of a role; waits while there is none."""
-        await eventually(lambda: self._are_any(role), what=f"a {role} that runs")
-        there = self.replicas(role)
+        """Choose a process of a role that is at work: with calls in flight, where it makes any. Waits a while for one."""
+        deadline_s = time.time() + _AT_WORK_S
+        while not (there := self._at_work(role)) and time.time() < deadline_s:  # noqa: ASYNC110 - processes tell no event
+            await asyncio.sleep(_LOOK_S)
+        if not there:
+            await eventually(lambda: self._are_any(role), what=f"a {role} that runs")
+            there = self.replicas(role)
         return there[min(int(share * len(there)), len(there) - 1)]
 
     async def _are_any(self, role: str) -> bool:
         return bool(self.replicas(role))
+
+    def _at_work(self, role: str) -> Sequence[Member]:
+        if role in {topics.ANNOTATOR, topics.CRITICIZER}:
+            return [member for member in self.replicas(role) if self._calls(member.name)]
+        return [member for member in self.replicas(role) if _is_up(member)]
 
     def named(self, name: str) -> Member | None:
         """Find a process that runs by its name."""
@@ -94,7 +108,7 @@ class Crew:
 
     def _bury(self, member: Member) -> None:
         member.killed = True
-        excused = _UP not in member.log.read_text(errors="replace") and self._outage(self._started_s[member.name])
+        excused = not _is_up(member) and self._outage(self._started_s[member.name])
         self._lost(member, "kill", time.time())
         self.ended.append(Ended(member=member.name, code=member.process.returncode, excused=excused, last_words=_last_words(member)))
 
@@ -106,6 +120,10 @@ class Crew:
         for member in list(self._fleet.members):
             if member.alive and member.name not in self._ending:
                 await member.ready()
+
+
+def _is_up(member: Member) -> bool:
+    return _UP in member.log.read_text(errors="replace")
 
 
 def _last_words(member: Member) -> str:

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.acceptance.chaos.calls import Repeats
 from tests.acceptance.chaos.evidence import Evidence
 from tests.acceptance.chaos.faults import Outages
-from tests.acceptance.chaos.calls import Repeats
 from tests.acceptance.chaos.oracles import Violation
-from tests.acceptance.chaos.standing import Ended, Reread
 from tests.acceptance.chaos.plan import Plan
+from tests.acceptance.chaos.standing import Ended, Reread
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from tests.acceptance.chaos.judge import judge
 from tests.acceptance.chaos.ledger import Event, Ledger
 from tests.acceptance.chaos.operating import Operator
 from tests.acceptance.chaos.plan import Plan
-from tests.acceptance.chaos.schedule import OF_A_PROCESS, Fault, Part, make_schedule
+from tests.acceptance.chaos.schedule import LASTING, OF_A_PROCESS, Fault, Part, make_schedule
 from tests.acceptance.chaos.watch import Rereads, Watermarks
 from tests.acceptance.crowd import Reviewer
 from tests.acceptance.data import LABELS, Recording, synthetic
@@ -84,7 +84,7 @@ class _Run:
         self._campaign = campaign
         self._asked = Asked(endpoint.log)
         self._outages = Outages()
-        self._crew = Crew(arena.fleet, replicas=plan.replicas, outage=self._outages.since)
+        self._crew = Crew(arena.fleet, replicas=plan.replicas, outage=self._outages.since, calls=self._calls_of)
         self._rereads = Rereads(arena.host, campaign.uid, window=plan.window)
         self._watermarks = Watermarks(arena.host, campaign.uid)
         self._faults = Faults(
@@ -188,6 +188,8 @@ class _Run:
                 victim = await self._crew.pick(fault.role, fault.pick)
             self._note(str(fault), part=fault.part, victim=victim)
             await self._faults.inflict(fault, victim)
+            if fault.kind in LASTING:
+                self._note(f"{fault.kind} is over", part=fault.part, victim=victim)
         finally:
             if fault.part is not Part.DRAW:
                 self._turns.release()
@@ -210,6 +212,10 @@ class _Run:
         )
         self._ledger.events.append(event)
         print(event, flush=True)
+
+    def _calls_of(self, name: str) -> int:
+        self._asked.look()
+        return self._asked.in_flight(caller_of(name))
 
     def _endpoint_is_well(self) -> bool:
         return not any(end == float("inf") for _, end in self._outages.endpoint)

@@ -44,6 +44,8 @@ class Kind(StrEnum):
 
 OF_A_PROCESS: Final = frozenset({Kind.KILL, Kind.TERMINATE, Kind.FREEZE, Kind.START, Kind.STOP})
 OF_THE_ENDPOINT: Final = frozenset({Kind.HANG, Kind.REFUSE, Kind.ERRORS, Kind.RATE_LIMIT, Kind.NONSENSE, Kind.DISCONNECT})
+LASTING: Final = frozenset({Kind.FREEZE, Kind.BROKER_RESTART, Kind.DATABASE_FREEZE, Kind.DATABASE_RESTART})
+"""What is worth a line when it is over; what the endpoint does ends after the seconds that are said before."""
 
 _SECONDS: Final = {  # how long it lasts, between these
     Kind.KILL: (0.0, 3.0),

@@ -105,10 +105,10 @@ class Standin:
 
     async def refuse(self, *, keep: asyncio.BaseTransport | None = None) -> None:
         """Refuse new connections and cut those that are open, except ``keep``."""
-        self.log.fault("cut")
         site, self._site = self._site, None
         if site is not None:
             await site.stop()
+        self.log.fault("cut")
         for connection in self._server.connections:
             if connection.transport is not None and connection.transport is not keep:
                 connection.transport.abort()

@@ -92,7 +92,8 @@ class Crew:
         code = await asyncio.to_thread(member.terminate, _END_S)
         self._lost(member, "terminate", time.time())
         if code != 0:
-            self.ended.append(Ended(member=member.name, code=code, excused=False, last_words=_last_words(member)))
+            excused = not _is_up(member)  # it was not listening yet
+            self.ended.append(Ended(member=member.name, code=code, excused=excused, last_words=_last_words(member)))
         return code
 
     def _lost(self, member: Member, kind: str, start_s: float) -> None:

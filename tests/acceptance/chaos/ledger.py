@@ -68,7 +68,7 @@ class Ledger:
         if reread is not None:
             yield f"read again after {len(self.rereads)} kills: at most {reread.records} of {reread.bound} ({reread.member})"
         for one in self.ended:
-            yield f"ended by itself: {one.member} with {one.code}{' (it started into an outage)' * one.excused}: {one.last_words}"
+            yield f"ended by itself: {one.member} with {one.code}{' (it was starting)' * one.excused}: {one.last_words}"
         yield f"reviews acknowledged: {self.acknowledged}"
         yield f"{len(self.violations)} violations" + "".join(f"\n  {violation}" for violation in self.violations)
 

@@ -18,6 +18,7 @@ class Reviewer:
         self._address = address
         self._think_s = think_s
         self.sent: set[str] = set()  # whether or not an acknowledgement came back
+        self.submitting_to = ""  # the address of a gateway, while an answer is on its way
         self.acknowledged: dict[str, str] = {}
 
     async def work(self, stop: asyncio.Event) -> None:
@@ -43,7 +44,11 @@ class Reviewer:
             await asyncio.sleep(self._think_s)
             self.sent.add(item["id"])
             body = {"lease_token": item["lease_token"], "label": label, "seconds": 0.1, "comment": ""}
-            async with http.post(f"{base}/items/{quote(item['id'], safe='')}/submit", json=body) as response:
-                if response.status == 200:
-                    self.acknowledged[item["id"]] = label
+            self.submitting_to = base
+            try:
+                async with http.post(f"{base}/items/{quote(item['id'], safe='')}/submit", json=body) as response:
+                    if response.status == 200:
+                        self.acknowledged[item["id"]] = label
+            finally:
+                self.submitting_to = ""
         return bool(items)

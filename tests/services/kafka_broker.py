@@ -14,7 +14,7 @@ from tests.services.processes import CannotStartError, free_port, listens, start
 
 _HERE = Path(__file__).parent
 _JARS = _HERE.parents[1] / ".services" / "kafka"
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 120.0
 _INSTALL = "install Java 17 and Maven (Debian: apt-get install default-jre-headless maven), or run tests/run embedded"
 
 _PROPERTIES = """\

@@ -33,7 +33,8 @@ from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PostgresServer
 
 _LOOK_S: Final = 0.1
-_DRAW_LOOK_S: Final = 0.005
+_MOMENT_S: Final = 0.002
+_SUBMIT_S: Final = 10.0
 _AT_ONCE: Final = 3  # faults
 _REST_S: Final = 300.0
 _WHO_DRAWS: Final = """
@@ -145,7 +146,7 @@ class _Run:
                 rows = await self._arena.host.database.fetch(_WHO_DRAWS)
                 if rows and (member := self._crew.named(rows[0]["name"])) is not None:
                     return member
-            await asyncio.sleep(_DRAW_LOOK_S)
+            await asyncio.sleep(_MOMENT_S)
 
     async def _review_part(self, registered: frozenset[str]) -> None:
         self._part = Part.REVIEW
@@ -185,7 +186,7 @@ class _Run:
             if fault.kind not in OF_A_PROCESS:
                 victim = None
             elif victim is None:
-                victim = await self._crew.pick(fault.role, fault.pick)
+                victim = await self._who_takes_an_answer(fault) or await self._crew.pick(fault.role, fault.pick)
             self._note(str(fault), part=fault.part, victim=victim)
             await self._faults.inflict(fault, victim)
             if fault.kind in LASTING:
@@ -193,6 +194,19 @@ class _Run:
         finally:
             if fault.part is not Part.DRAW:
                 self._turns.release()
+
+    async def _who_takes_an_answer(self, fault: Fault) -> Member | None:
+        """Find a gateway to which an answer is on its way at this moment."""
+        if fault.role != topics.REVIEW_GATEWAY:
+            return None
+        deadline_s = time.time() + _SUBMIT_S
+        while time.time() < deadline_s:
+            taking = "".join(reviewer.submitting_to for reviewer in self._crowd)
+            for member in self._crew.replicas(fault.role):
+                if f":{member.review_port}/" in taking:
+                    return member
+            await asyncio.sleep(_MOMENT_S)
+        return None
 
     async def _on_kill(self, member: Member) -> None:
         if self._outages.running == 0:

@@ -23,7 +23,7 @@ class Plan:
     review_s: float = 15.0  # that the reviews take at least, all reviewers at work
     patience_s: float = 45.0  # a watermark may stand still so long
     cap_usd: float = 100.0
-    handovers_wait: bool = False  # until a new owner waits for the running calls of the old one (issue 4, guarantee 2)
+    handovers_wait: bool = True  # a new owner of a partition waits for the running calls of the old one (chat/claims.py)
 
     @property
     def budget(self) -> int:

@@ -97,6 +97,7 @@ class _Run:
         self._start_s = time.time()
         self._part = Part.MACHINE
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._strikes: list[asyncio.Task[None]] = []
         self._crowd: list[Reviewer] = []
 
     async def through(self, files: list[Recording]) -> Ledger:
@@ -117,28 +118,30 @@ class _Run:
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _machine_part(self, files: list[Recording]) -> None:
-        drawing = asyncio.create_task(self._strike_draws())
+        async with _beside(self._strike_draws()):
+            await self._while_models_are_asked(files)
+            await self._operator.replay_half_of_the_dead(random.Random(self._plan.seed))
+            await self._operator.seal()
+            await self._at_rest(reviewed=False)
+        await self._at_rest(reviewed=False)  # a draw may have been struck at the last moment
+
+    async def _while_models_are_asked(self, files: list[Recording]) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._operator.take_in([file.items for file in files]))
-            for fault in self._of(Part.MACHINE):
-                await self._until(lambda at=fault.at: self._machine_progress() >= at)
-                await self._turns.acquire()
-                group.create_task(self._strike(fault))
+            await self._strike_all(Part.MACHINE, self._machine_progress)
         await self._until(lambda: self._machine_progress() >= 0.97)
-        await self._operator.replay_half_of_the_dead(random.Random(self._plan.seed))
-        await self._operator.seal()
-        await self._at_rest(reviewed=False)
-        drawing.cancel()
-        await asyncio.gather(drawing, return_exceptions=True)
-        await self._at_rest(reviewed=False)
+
+    async def _strike_all(self, part: Part, progress: Callable[[], float]) -> None:
+        for fault in self._of(part):
+            await self._until(lambda at=fault.at: progress() >= at)
+            await self._turns.acquire()
+            self._begin(fault).add_done_callback(lambda _: self._turns.release())
 
     async def _strike_draws(self) -> None:
         """Strike whoever holds the lock of a draw, or of its emission, while it holds it."""
-        async with asyncio.TaskGroup() as group:
-            for fault in self._of(Part.DRAW):
-                victim = await self._who_draws()
-                task = group.create_task(self._strike(fault, victim))
-                await asyncio.wait([task])
+        for fault in self._of(Part.DRAW):
+            victim = await self._who_draws()
+            await asyncio.wait([self._begin(fault, victim)])
 
     async def _who_draws(self) -> Member:
         while True:
@@ -151,11 +154,8 @@ class _Run:
     async def _review_part(self, registered: frozenset[str]) -> None:
         self._part = Part.REVIEW
         self._crowd = await self._hire(registered)
-        async with asyncio.TaskGroup() as group, _working(self._crowd):
-            for fault in self._of(Part.REVIEW):
-                await self._until(lambda at=fault.at: self._review_progress() >= at)
-                await self._turns.acquire()
-                group.create_task(self._strike(fault))
+        async with _working(self._crowd):
+            await self._strike_all(Part.REVIEW, self._review_progress)
             await self._at_rest(reviewed=True)
 
     async def _hire(self, registered: frozenset[str]) -> list[Reviewer]:
@@ -180,20 +180,20 @@ class _Run:
     def _of(self, part: Part) -> list[Fault]:
         return [fault for fault in self._schedule if fault.part is part]
 
-    async def _strike(self, fault: Fault, victim: Member | None = None) -> None:
-        """Inflict a fault; its place among those that run at once was taken by the caller, except in a draw."""
-        try:
-            if fault.kind not in OF_A_PROCESS:
-                victim = None
-            elif victim is None:
-                victim = await self._who_takes_an_answer(fault) or await self._crew.pick(fault.role, fault.pick)
-            self._note(str(fault), part=fault.part, victim=victim)
-            await self._faults.inflict(fault, victim)
-            if fault.kind in LASTING:
-                self._note(f"{fault.kind} is over", part=fault.part, victim=victim)
-        finally:
-            if fault.part is not Part.DRAW:
-                self._turns.release()
+    def _begin(self, fault: Fault, victim: Member | None = None) -> "asyncio.Task[None]":
+        self._strikes.append(asyncio.create_task(self._strike(fault, victim)))
+        return self._strikes[-1]
+
+    async def _strike(self, fault: Fault, victim: Member | None) -> None:
+        """Inflict a fault and mend it."""
+        if fault.kind not in OF_A_PROCESS:
+            victim = None
+        elif victim is None:
+            victim = await self._who_takes_an_answer(fault) or await self._crew.pick(fault.role, fault.pick)
+        self._note(str(fault), part=fault.part, victim=victim)
+        await self._faults.inflict(fault, victim)
+        if fault.kind in LASTING:
+            self._note(f"{fault.kind} is over", part=fault.part, victim=victim)
 
     async def _who_takes_an_answer(self, fault: Fault) -> Member | None:
         """Find a gateway to which an answer is on its way at this moment."""
@@ -245,13 +245,16 @@ class _Run:
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         async def now() -> bool:
+            for strike in self._strikes:
+                if strike.done():
+                    strike.result()  # a fault that could not be inflicted or lifted ends the run
             return holds()
 
         await eventually(now, what=f"the next step at {self._machine_progress():.0%}, {self._review_progress():.0%}", within_s=_REST_S)
 
     async def _at_rest(self, *, reviewed: bool) -> None:
         """Wait until all is mended, everybody is ready, and nothing moves any more, not even a call of a process that stood still."""
-        await self._until(lambda: self._turns._value == _AT_ONCE)
+        await self._until(lambda: all(strike.done() for strike in self._strikes))
         await self._crew.complete()
 
         async def still() -> bool:

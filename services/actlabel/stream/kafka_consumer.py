@@ -22,6 +22,7 @@ from actlabel.stream.handover import handed_over
 from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
 from actlabel.stream.kafka_group_client import group_client
 from actlabel.stream.kafka_silence import Silence
+from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
@@ -81,7 +82,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             async with self._cluster.explained():
                 await self._client.start()
         except BaseException:
-            await self._client.stop()
+            await stop_consumer(self._client)
             raise
         self._client.subscribe(pattern=f"^{re.escape(self._prefix)}", listener=self)
 
@@ -93,7 +94,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         await handed_over(self._handover, group=self._group)
         await self._silence.close()
         try:
-            await self._client.stop()
+            await stop_consumer(self._client)
         except KafkaError as error:
             _log.warning("Kafka consumer did not leave cleanly", group=self._group, error=repr(error))
         if tasks := [task for task in (self._adopting, self._fetching, self._committing) if task is not None]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from actlabel.core.errors import RetryLater
 from actlabel.stream.kafka_client import KafkaCluster, as_record, named, translated_kafka_errors
+from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Partition, Record
 
@@ -27,7 +28,7 @@ async def scan_partition(cluster: KafkaCluster, partition: Partition, *, start: 
             async for records in _until(client, named(partition), end):
                 yield [as_record(partition, record) for record in records if record.offset < end]
         finally:
-            await client.stop()
+            await stop_consumer(client)
 
 
 async def _next(client: Any, tp: Any, position: int) -> Sequence[Any]:

@@ -140,6 +140,7 @@ class _Run:
     async def _strike_draws(self) -> None:
         """Strike whoever holds the lock of a draw, or of its emission, while it holds it."""
         for fault in self._of(Part.DRAW):
+            await self._until(lambda at=fault.at: self._machine_progress() >= at)
             victim = await self._who_draws()
             await asyncio.wait([self._begin(fault, victim)])
 

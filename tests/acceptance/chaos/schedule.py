@@ -101,7 +101,7 @@ class Fault:
 
     number: int  # from 1, in the order of a part
     part: Part
-    at: float  # share of the part that is done when it strikes; of no meaning in a draw
+    at: float  # share of the part that is done when it strikes; in a draw, of the machine part from which on it may
     kind: Kind
     role: str  # of the victim; empty for a service or the endpoint
     pick: float  # which of the role's processes: this share down the list
@@ -118,12 +118,14 @@ def make_schedule(seed: int, *, faults: int, draws: int) -> Sequence[Fault]:
     in_draws = min(max(1, faults // 8), 2 * draws)
     in_reviews = max(1, faults // 5)
     counts = {Part.MACHINE: faults - in_draws - in_reviews, Part.DRAW: in_draws, Part.REVIEW: in_reviews}
-    return [fault for part, count in counts.items() for fault in _of_part(dice, part, count)]
+    marks = {part: sorted(dice.uniform(0.1, 0.9) for _ in range(count)) for part, count in counts.items()}
+    marks[Part.DRAW] = [(number // 2 + 0.5) / draws for number in range(in_draws)]  # two for each draw, before its batch is through
+    return [fault for part in Part for fault in _of_part(dice, part, marks[part])]
 
 
-def _of_part(dice: random.Random, part: Part, count: int) -> Iterator[Fault]:
+def _of_part(dice: random.Random, part: Part, marks: Sequence[float]) -> Iterator[Fault]:
     deck = _deal(dice, part)
-    for number, at in enumerate(sorted(dice.uniform(0.1, 0.9) for _ in range(count)), start=1):
+    for number, at in enumerate(marks, start=1):
         kind, role = next(deck)
         yield Fault(number=number, part=part, at=at, kind=kind, role=role, pick=dice.random(), seconds=dice.uniform(*_SECONDS[kind]))
 

@@ -22,7 +22,13 @@ def test_faults_strike_in_the_middle_and_in_order():
         for part in Part:
             marks = [fault.at for fault in make_schedule(seed, faults=30, draws=2) if fault.part is part]
             assert marks == sorted(marks)
-            assert all(0.1 <= at <= 0.9 for at in marks)
+            assert part is Part.DRAW or all(0.1 <= at <= 0.9 for at in marks)
+
+
+def test_every_draw_has_its_share_of_faults():
+    marks = [fault.at for fault in make_schedule(1, faults=200, draws=10) if fault.part is Part.DRAW]
+    assert len(marks) == 20
+    assert all(sum(number / 10 <= at < (number + 1) / 10 for at in marks) == 2 for number in range(10))
 
 
 def test_a_freeze_outlasts_the_session_and_a_longer_schedule_has_one_of_everything():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from actlabel.core.errors import RetryLater
 from actlabel.runtime.campaigns import Campaign
-from actlabel.stream.dead_records import DeadRecords
+from actlabel.stream.dead_records import Choice, DeadRecords
 from tests.acceptance.pipeline import System
 
 _LOOK_S = 1.0
@@ -50,11 +50,16 @@ class Operator:
         host, uid = self._arena.host, self._campaign.uid
         records = DeadRecords(database=host.database, stream=host.stream, clock=host.clock)
 
+        chosen: set[str] = set()
+
         async def replay() -> None:
-            ids = sorted(dead.item_id for dead in await records.list(uid))
-            chosen = dice.sample(ids, (len(ids) + 1) // 2)
-            if chosen:
-                self._tell(f"operator replays {await records.replay(uid, chosen)} of {len(ids)} dead letters")
+            """Once chosen, the same ones again: a replay that broke off goes on."""
+            ids = {dead.item_id for dead in await records.list(uid)}
+            if not chosen:
+                chosen.update(dice.sample(sorted(ids), (len(ids) + 1) // 2))
+            if left := chosen & ids:
+                count = await records.replay(uid, Choice(item_ids=left))
+                self._tell(f"operator replays {count} of {len(ids)} dead letters")
 
         await _until_done(replay)
 

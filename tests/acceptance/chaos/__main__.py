@@ -15,9 +15,12 @@ from tests.services.postgres_server import PostgresServer
 
 def main() -> int:
     """Run once; the exit code says whether everything is accounted for."""
-    chosen = vars(_arguments().parse_args())
+    arguments = _arguments()
+    chosen = vars(arguments.parse_args())
     folder = Path(chosen.pop("folder") or tempfile.mkdtemp(prefix="actlabel-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        arguments.error(f"--folder {folder} is not empty: the logs of another run would be counted with this one's")
     plan = Plan(**chosen)
     for client in ("aiokafka", "asyncpg"):
         logging.getLogger(client).setLevel(logging.CRITICAL)  # the outages are scripted
@@ -45,7 +48,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--calls-in-flight", type=int, default=100)
     parser.add_argument("--window", type=int, default=1000)
     parser.add_argument("--review-s", type=float, default=120.0)
-    parser.add_argument("--folder", help="for the logs; kept")
+    parser.add_argument("--folder", help="for the logs, empty; kept")
     return parser
 
 

@@ -97,7 +97,8 @@ class Crew:
         return code
 
     def _lost(self, member: Member, kind: str, start_s: float) -> None:
-        self.losses.append(Loss(caller=caller_of(member.name), kind=kind, start_s=start_s, end_s=time.time()))
+        end_s = time.time() if kind == "freeze" else float("inf")  # what a dead process had sent may arrive after its death
+        self.losses.append(Loss(caller=caller_of(member.name), kind=kind, start_s=start_s, end_s=end_s))
 
     async def look_after(self) -> None:
         """Replace, for ever, what ended by itself, and what is missing of every role."""

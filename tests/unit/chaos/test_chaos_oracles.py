@@ -128,7 +128,7 @@ def test_budgets_fail(change, word):
 
 # ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-KILLED = Loss(caller="p", kind="kill", start_s=100.0, end_s=100.0)
+KILLED = Loss(caller="p", kind="kill", start_s=100.0, end_s=float("inf"))
 FROZEN = Loss(caller="p", kind="freeze", start_s=100.0, end_s=109.0)
 
 
@@ -140,6 +140,7 @@ def ask(number, arrived_s, ended_s, *, outcome="200", caller="p", fault="", dige
     ("earlier", "losses", "out", "reason"),
     [
         (ask(1, 99.5, 100.01, outcome="abandoned"), [KILLED], [], "kill, in flight"),
+        (ask(1, 100.01, 100.02, outcome="abandoned"), [KILLED], [], "kill, in flight"),  # it was on its way to a busy endpoint
         (ask(1, 98.0, 99.0), [KILLED], [], "kill, not stored"),
         (ask(1, 80.0, 85.0), [KILLED], [(85.5, 99.0)], "kill, not stored"),  # the database was out of reach since
         (ask(1, 99.5, 101.0), [FROZEN], [], "freeze, in flight"),

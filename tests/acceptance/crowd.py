@@ -10,12 +10,15 @@ import aiohttp
 class Reviewer:
     """Claims and answers until told to stop; remembers what the gateway acknowledged."""
 
-    def __init__(self, *, token: str, campaign: str, truth: Mapping[str, str], address: Callable[[], str]) -> None:
-        """``address``: asked before every request, since a gateway that comes back may have another port."""
+    def __init__(self, *, token: str, campaign: str, truth: Mapping[str, str], address: Callable[[], str], think_s: float = 0.0) -> None:
+        """``address``: asked before every request, since a gateway that comes back may have another port. ``think_s``: per answer."""
         self._token = token
         self._campaign = campaign
-        self._truth = truth
+        self.truth = truth
         self._address = address
+        self._think_s = think_s
+        self.sent: set[str] = set()  # whether or not an acknowledgement came back
+        self.submitting_to = ""  # the address of a gateway, while an answer is on its way
         self.acknowledged: dict[str, str] = {}
 
     async def work(self, stop: asyncio.Event) -> None:
@@ -32,14 +35,20 @@ class Reviewer:
     async def _round(self, http: aiohttp.ClientSession) -> bool:
         base = f"{self._address()}/api/v1/campaigns/{self._campaign}"
         async with http.post(f"{base}/claim", json={"count": 10}) as response:
-            if response.status >= 500:
+            if response.status >= 500 or (response.status == 409 and "paused" in await response.text()):
                 return False
             assert response.status == 200, await response.text()
             items = (await response.json())["items"]
         for item in items:
-            label = self._truth[item["id"]]
+            label = self.truth[item["id"]]
+            await asyncio.sleep(self._think_s)
+            self.sent.add(item["id"])
             body = {"lease_token": item["lease_token"], "label": label, "seconds": 0.1, "comment": ""}
-            async with http.post(f"{base}/items/{quote(item['id'], safe='')}/submit", json=body) as response:
-                if response.status == 200:
-                    self.acknowledged[item["id"]] = label
+            self.submitting_to = base
+            try:
+                async with http.post(f"{base}/items/{quote(item['id'], safe='')}/submit", json=body) as response:
+                    if response.status == 200:
+                        self.acknowledged[item["id"]] = label
+            finally:
+                self.submitting_to = ""
         return bool(items)

@@ -16,6 +16,8 @@ from actlabel.runtime.settings import Settings
 from tests.services.processes import free_port, start
 
 STEP_S = 0.1
+CALLER = "TEST_CALLER"
+"""The environment variable with the name of a process; a campaign with ``api_key_env: TEST_CALLER`` tells the stand-in who asks."""
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], *, what: str, within_s: float = 120.0) -> None:
@@ -39,6 +41,12 @@ class Member:
     review_port: int
     process: "subprocess.Popen[bytes]"
     killed: bool = False  # by the test
+    frozen: bool = False  # SIGSTOP
+
+    @property
+    def name(self) -> str:
+        """Return what the test calls it: role and number."""
+        return self.log.stem
 
     @property
     def alive(self) -> bool:
@@ -78,6 +86,16 @@ class Member:
         self.process.kill()
         self.process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: it is there and does nothing, for the group, the database and the endpoint alike."""
+        self.frozen = True
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.frozen = False
+        self.process.send_signal(signal.SIGCONT)
+
     def terminate(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, and wait for the end; returns the exit code."""
         self.killed = True
@@ -98,20 +116,22 @@ class Fleet:
     def start(self, role: str, **changes: str) -> Member:
         """Start one more process of a role; it is not ready yet. ``changes``: of its environment."""
         http_port, review_port = free_port(), free_port()
+        name = f"{role}-{len(self.members)}"
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ACTLABEL_")},
             "ACTLABEL_STREAM": self.settings.stream,
-            "ACTLABEL_DATABASE": self.settings.database,
+            "ACTLABEL_DATABASE": _named(self.settings.database, name),
             "ACTLABEL_STORAGE": self.settings.storage,
             "ACTLABEL_HTTP_PORT": str(http_port),
             "ACTLABEL_REVIEW_PORT": str(review_port),
             **({"ACTLABEL_REVIEW_TOKEN_FILE": str(self.settings.review_token_file)} if self.settings.review_token_file else {}),
             **({"ACTLABEL_SECRET_KEY_FILE": str(self.settings.secret_key_file)} if self.settings.secret_key_file else {}),
             "ACTLABEL_SESSION_TIMEOUT_S": "6",
+            CALLER: name,
             **self.tuning,
             **changes,
         }
-        log = self.folder / f"{role}-{len(self.members)}.log"
+        log = self.folder / f"{name}.log"
         process = self.launch([sys.executable, "-m", "actlabel", "serve", role], log=log, environment=environment)
         member = Member(role=role, environment=environment, log=log, http_port=http_port, review_port=review_port, process=process)
         self.members.append(member)
@@ -140,5 +160,13 @@ class Fleet:
                 member.kill()
 
     def logs(self) -> str:
-        """Join the last lines of every process and its own numbers, for a failing test."""
-        return "\n".join(f"--- {m.log.name}\n{m.log.read_text(errors='replace')[-1500:]}\n{m.signs_of_life()}" for m in self.members)
+        """Join the last lines of every process that the test did not end, and its own numbers, for a failing test."""
+        left = [member for member in self.members if not member.killed]
+        return "\n".join(f"--- {m.log.name}\n{m.log.read_text(errors='replace')[-1500:]}\n{m.signs_of_life()}" for m in left)
+
+
+def _named(database: str, name: str) -> str:
+    """Let a PostgreSQL server know who is connected."""
+    if not database.startswith("postgresql://"):
+        return database
+    return f"{database}{'&' if '?' in database else '?'}application_name={name}"

@@ -14,7 +14,7 @@ from tests.services.processes import CannotStartError, free_port, listens, start
 
 _HERE = Path(__file__).parent
 _JARS = _HERE.parents[1] / ".services" / "kafka"
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 120.0
 _INSTALL = "install Java 17 and Maven (Debian: apt-get install default-jre-headless maven), or run tests/run embedded"
 
 _PROPERTIES = """\
@@ -36,8 +36,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
-broker.session.timeout.ms=1500
-broker.heartbeat.interval.ms=250
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 auto.create.topics.enable=false
 log.cleaner.backoff.ms=500
 log.initial.task.delay.ms=500

@@ -9,9 +9,12 @@ import os
 import signal
 import subprocess
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import psutil
 
 from tests.services.processes import CannotStartError, start, wait_until
 
@@ -64,6 +67,22 @@ class PostgresServer:
     def _answers(self) -> bool:
         command = (str(self._wheel.bin_path / "pg_isready"), "-q", "-h", str(self._data))
         return subprocess.run(command, check=False).returncode == 0
+
+    def freeze(self) -> None:
+        """Let every process of it stand still: connections stay open and nothing answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self._process is not None, "it runs"
+        server = psutil.Process(self._process.pid)
+        server.send_signal(number)  # first, so that it starts no more children
+        for child in server.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(number)
 
     def kill(self) -> None:
         """End it at once, as a crash would: no checkpoint, every connection broken."""

@@ -21,7 +21,7 @@ OLDEST_SECONDS = Gauge(
     ["stage"],
 )
 LAG = Gauge("actlabel_lag_records", "Records on the partitions of this process that are not finished.", ["stage", "campaign"])
-COMMITS = Counter("actlabel_commits_total", "Offset commits, by outcome (ok, failed).", ["stage", "outcome"])
+COMMITS = Counter("actlabel_commits_total", "Offset commits, by outcome (ok, failed, lost: no member any more).", ["stage", "outcome"])
 REBALANCES = Counter("actlabel_rebalances_total", "Times that partitions were given or taken.", ["stage"])
 DEAD_LETTERS = Counter("actlabel_dead_letters_total", "Records put aside, by reason.", ["stage", "campaign", "reason"])
 FOLLOWED = Gauge("actlabel_followed_campaigns", "Campaigns with a source or mirror, by state (working, waiting).", ["role", "state"])

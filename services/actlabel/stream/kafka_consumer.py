@@ -22,6 +22,7 @@ from actlabel.stream.handover import handed_over
 from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
 from actlabel.stream.kafka_group_client import group_client
 from actlabel.stream.kafka_silence import Silence
+from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
 from actlabel.stream.port import Handover, Partition, Rebalance, Record
@@ -81,7 +82,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             async with self._cluster.explained():
                 await self._client.start()
         except BaseException:
-            await self._client.stop()
+            await stop_consumer(self._client)
             raise
         self._client.subscribe(pattern=_pattern(self._prefix), listener=self)
 
@@ -93,7 +94,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         await handed_over(self._handover, group=self._group)
         await self._silence.close()
         try:
-            await self._client.stop()
+            await stop_consumer(self._client)
         except KafkaError as error:
             _log.warning("Kafka consumer did not leave cleanly", group=self._group, error=repr(error))
         if tasks := [task for task in (self._adopting, self._fetching, self._committing) if task is not None]:
@@ -291,24 +292,26 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
 
     # ── committing ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See ``port.Consumer``."""
         async with self._commit_turn:
             mine = {named(p): offset for p, offset in offsets.items() if p in self._buffers}
             if not mine:
-                return
+                return False
             self._committing = asyncio.create_task(self._client.commit(mine))
             done, _ = await asyncio.wait([self._committing], timeout=_COMMIT_S)
             if not done:
                 self._committing.cancel()
                 raise RetryLater(f"Kafka did not take a commit of {self._group} within {_COMMIT_S:.0f} s")
             if self._committing.cancelled():
-                return  # a revocation took over, and has committed what its owner said
+                return False  # a revocation took over, and has committed what its owner said
             with translated_kafka_errors():
                 try:
                     self._committing.result()
                 except (CommitFailedError, IllegalStateError):
                     _log.info("Kafka consumer commits nothing, it lost its partitions", group=self._group)
+                    return False
+        return True
 
 
 def _pattern(prefix: str) -> str:

@@ -39,8 +39,17 @@ async def abandon(client: Any) -> None:
     await asyncio.wait([sender], timeout=_GIVE_UP_S)
     if sender.done() and not sender.cancelled():
         sender.exception()  # seen: it may have failed in being cancelled
-    client._message_accumulator.fail_all(KafkaError("the producer was replaced"))  # noqa: SLF001
+    _fail_all(client._message_accumulator)  # noqa: SLF001
     try:
         await client.stop()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - it is being thrown away, and its sender's end is no end of ours
         _log.info("Kafka producer did not stop cleanly", error=repr(error))
+
+
+def _fail_all(accumulator: Any) -> None:
+    """Let aiokafka fail what it holds, without its complaints: batches that wait for another attempt are missing among its pending ones,
+    from which their callbacks remove them, and nobody looks at the failure of a batch that was not sent."""
+    accumulator._pending_batches.update(batch for batches in accumulator._batches.values() for batch in batches)  # noqa: SLF001
+    accumulator.fail_all(KafkaError("the producer was replaced"))
+    for batch in accumulator._pending_batches:  # noqa: SLF001
+        batch._drain_waiter.exception()  # noqa: SLF001

@@ -12,6 +12,7 @@ from actlabel.stream.kafka_client import KafkaCluster, named, refusal
 from actlabel.stream.kafka_consumer import KafkaConsumer
 from actlabel.stream.kafka_producer import KafkaProducer
 from actlabel.stream.kafka_scan import scan_partition
+from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.port import Consumer, Handover, Partition, Producer, Rebalance, Record, TopicSettings
 
@@ -81,7 +82,7 @@ class KafkaStream:
                 try:
                     await self._cluster.answered(client.start)
                 except BaseException:
-                    await client.stop()
+                    await stop_consumer(client)
                     raise
                 self._offsets = client
         return self._offsets
@@ -130,5 +131,5 @@ class KafkaStream:
             await self.close_consumer(consumer)
         await self._producer.close()
         if self._offsets is not None:
-            await self._offsets.stop()
+            await stop_consumer(self._offsets)
         await self._topics.close()

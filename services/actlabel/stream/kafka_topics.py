@@ -9,6 +9,7 @@ from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError, UnknownT
 
 from actlabel.core.errors import RetryLater, UserError
 from actlabel.stream.kafka_client import MESSAGE_BYTES, KafkaCluster, named, refusal
+from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.port import Partition, TopicSettings
 
 
@@ -122,7 +123,7 @@ class KafkaTopics:
         except CommitFailedError:
             return
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer)
 
 
 def _configuration(settings: TopicSettings, replicas: int) -> Mapping[str, str]:

@@ -35,6 +35,7 @@ class MemoryConsumer:
         self.rebalance = rebalance
         self.handover = handover
         self.polls = 0  # how often it was asked, for tests
+        self.given_up = False  # by a test: the group counts it as gone, and it has not learned that yet
 
     def assignment(self) -> frozenset[Partition]:
         """See ``port.Consumer``."""
@@ -100,14 +101,16 @@ class MemoryConsumer:
         first = self._read(record.partition, position, 1)
         return bool(first) and first[0].offset != record.offset
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See ``port.Consumer``."""
         self._group.faults.check("commit")
         generation = self._generation
         await asyncio.sleep(self._group.faults.commit_s)
-        if generation == self._generation:  # as Kafka fences the commits of an earlier generation
+        taken = generation == self._generation and not self.given_up  # as Kafka fences the commits of an earlier generation
+        if taken:
             self._group.commit({p: offset for p, offset in offsets.items() if p in self.positions})
         self._group.faults.check("commit-answer")
+        return taken
 
 
 class MemoryFaults:

@@ -90,8 +90,11 @@ class Consumer(Protocol):
     async def ends(self) -> Mapping[Partition, int]:
         """Say, per partition of this member, the offset that the next record will get. Raises ``RetryLater``."""
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Store the next offset to read, per partition. Raises ``RetryLater``; a partition no longer owned is left out silently."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Store the next offset to read, per partition; a partition no longer owned is left out silently. Raises ``RetryLater``.
+
+        Returns whether the group took them: False where it counts this member as gone, which the member itself may learn only later.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,11 +118,12 @@ class SqliteConsumer:
         first = self._turn % len(mine) if mine else 0
         return mine[first:] + mine[:first]
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
         """See ``port.Consumer``."""
         mine = [Commit(group=self.group, partition=p, offset=offset) for p, offset in offsets.items() if p in self._positions]
         if mine:
             await self._store(mine)
+        return bool(mine)
 
 
 class SqliteGroup:

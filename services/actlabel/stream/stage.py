@@ -20,6 +20,7 @@ from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.handling import Handle, Places
 from actlabel.stream.lag import Lag
 from actlabel.stream.limits import Limits
+from actlabel.stream.membership import Membership
 from actlabel.stream.port import Consumer, Handover, Record, Stream
 from actlabel.stream.pulse import Pulse
 from actlabel.stream.tracker import Tracker
@@ -64,6 +65,7 @@ class Stage:
         self._clock = clock
         self._backlog = Backlog(calls=limits.calls_in_flight, lend=limits.lend_to_campaign, first=1 if places else None)
         self._assignment = Assignment(withdraw=self._backlog.withdraw, changed=self._on_rebalance)
+        self._membership = Membership(self._assignment)
         self._window = Window(limits)
         self._pulse = Pulse(limits, clock)
         self._lag = Lag(name, clock)
@@ -75,6 +77,7 @@ class Stage:
             stream=stream,
             backlog=self._backlog,
             owns=self._assignment.owns,
+            is_member=self._membership.confirm,
             pulse=self._pulse,
             limits=limits,
             clock=clock,
@@ -140,6 +143,7 @@ class Stage:
                 self._pulse.works("join")
                 self._pulse.polled()
                 self._pulse.joined = True
+                self._membership.consumer = consumer
                 return consumer
         return None
 
@@ -210,15 +214,16 @@ class Stage:
             return
         failpoint("offsets.committing")
         try:
-            await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})
+            taken = await consumer.commit({tracker.partition: offset for tracker, offset in offsets.items()})
         except RetryLater as error:
             self._pulse.outage("commit", str(error))
             metrics.COMMITS.labels(self._name, "failed").inc()
             return
         failpoint("offsets.committed")
         self._pulse.works("commit")
-        metrics.COMMITS.labels(self._name, "ok").inc()
-        self._assignment.committed(offsets, changes=changes)
+        metrics.COMMITS.labels(self._name, "ok" if taken else "lost").inc()
+        if taken:
+            self._assignment.committed(offsets, changes=changes)
         self._room.set()
 
     async def _tend(self) -> None:

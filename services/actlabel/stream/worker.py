@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from prometheus_client import Counter
@@ -39,12 +39,16 @@ class Worker:
         stream: Stream,
         backlog: Backlog,
         owns: Callable[[Tracker], bool],
+        is_member: Callable[[], Awaitable[bool]],
         pulse: Pulse,
         limits: Limits,
         clock: Clock,
         places: Places | None,
     ) -> None:
-        """``owns``: whether a tracker's partition is still ours, and its records to be tried again here."""
+        """``owns``: whether a tracker's partition is still ours, as far as we know, and its records to be tried again here.
+
+        ``is_member``: whether the group says so too.
+        """
         self._stage = stage
         self._handle = handle
         self._campaigns = campaigns
@@ -52,6 +56,7 @@ class Worker:
         self._producer = stream.producer()
         self._backlog = backlog
         self._owns = owns
+        self._is_member = is_member
         self._pulse = pulse
         self._limits = limits
         self._clock = clock
@@ -151,6 +156,8 @@ class Worker:
 
     async def _put_aside(self, work: Work, reason: str, detail: str) -> None:
         """A partition that went away takes its verdicts along: its new owner reads the record, and only one of us may decide."""
+        if self._owns(work.tracker) and not await self._is_member():
+            raise RetryLater("the group does not count on this process any more; who has its partitions now decides")
         if not self._owns(work.tracker):
             return work.tracker.rewind((work.record.offset,))
         try:

@@ -1,7 +1,9 @@
 """The request log: the witness of what was asked and paid."""
 
+import asyncio
 import json
 
+import aiohttp
 import pytest
 
 from actlabel.core.errors import UserError
@@ -56,3 +58,24 @@ async def test_a_restarted_stand_in_appends(http, answers, make_request, tmp_pat
 def test_a_log_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="no-such-folder"):
         RequestLog(tmp_path / "no-such-folder" / "log.jsonl")
+
+
+async def test_the_file_tells_callers_and_injected_faults_apart(http, answers, make_request, tmp_path):
+    file = tmp_path / "requests.jsonl"
+    async with Standin(answers, Faults(nonsense=1), log=RequestLog(file)) as server:
+        for key in ("key-of-anna", "key-of-bert"):
+            headers = {"Authorization": f"Bearer {key}"}
+            await (await http.post(f"{server.endpoint}/chat/completions", json=make_request(), headers=headers)).read()
+        server.faults = Faults(latency_ms=60_000)
+        asking = asyncio.create_task(ask(http, server, make_request()))
+        await server.log.until(lambda log: log.in_flight == 1)
+        await server.refuse()
+        with pytest.raises(aiohttp.ClientError):
+            await asking
+        await server.log.until(lambda log: log.in_flight == 0)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    callers = [line["caller"] for line in lines if line["event"] == "arrived"]
+    assert len(set(callers)) == 3
+    assert callers[2] == ""
+    assert "anna" not in file.read_text()
+    assert [line["fault"] for line in lines if line["event"] != "arrived"] == ["nonsense", "nonsense", "cut"]

@@ -15,7 +15,7 @@ from actlabel.runtime.clock import SystemClock
 from actlabel.runtime.database.port import Database
 from actlabel.stream.dead_records import Choice
 from actlabel.stream.port import MAX_RECORD_BYTES, Partition, Record
-from tests.unit.stream.bed import FAST, STAGE, Bed, Handler, until
+from tests.unit.stream.bed import FAST, GROUP, STAGE, Bed, Handler, until
 
 IDS = [f"item-{number}" for number in range(20)]
 
@@ -226,3 +226,22 @@ async def test_the_statements_mean_the_same_on_every_database(database: Database
     assert await bed.dead.list(campaign.uid) == []
     await bed.campaigns.delete(campaign.uid)
     assert (await bed.campaigns.deleted()) == {campaign.uid}
+
+
+async def test_a_process_that_the_group_has_given_up_puts_nothing_aside(bed: Bed) -> None:
+    """It stood still, its successor has its partitions, and it does not know yet: the successor may decide otherwise."""
+    handler, campaign = Handler(), await bed.campaign(partitions=1)
+    gate = handler.hold("bad")
+    handler.failing["bad"] = DeadLetter("bad-answer", "no JSON")
+    await bed.send(campaign, ["bad"])
+    async with bed.running(handler):
+        await until(lambda: handler.calls == ["bad"])
+        member = bed.stream.group(GROUP).members[0]
+        member.given_up = True
+        gate.set()
+        polls = member.polls
+        await until(lambda: member.polls > polls + 20)
+        assert not await bed.dead.list(campaign.uid)
+        member.given_up = False
+        await until(lambda: bed.at_rest(campaign))
+    assert [dead.item_id for dead in await bed.dead.list(campaign.uid)] == ["bad"]

@@ -1,0 +1,40 @@
+"""A member that leaves while the broker is away leaves; nobody else's cancellation comes out of it."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from uuid import uuid4
+
+from actlabel.stream.kafka_stream import open_kafka_stream
+from actlabel.stream.port import Partition, TopicSettings
+from tests.services.kafka_broker import KafkaBroker
+
+
+class Owner:
+    def assigned(self, partitions: Mapping[Partition, int], /) -> Mapping[Partition, int]:
+        return partitions
+
+    def revoked(self, partitions: Collection[Partition], /) -> Mapping[Partition, int]:
+        return {}
+
+
+async def test_leaving_while_the_broker_is_away_raises_nothing(killable_kafka: KafkaBroker):
+    stream = await open_kafka_stream(killable_kafka.address, session_timeout_s=6.0)
+    topic = f"actlabel.items.{uuid4().hex}"
+    await stream.create_topics({topic: TopicSettings(partitions=6)})
+    consumer = await stream.consumer(f"g.{topic}", topic_prefix=topic, rebalance=Owner())
+    async with asyncio.timeout(60):
+        while len(consumer.assignment()) < 6:
+            await consumer.poll((), max_records=1, timeout_s=0.1)
+    fetches = consumer._client._fetcher
+    await asyncio.to_thread(killable_kafka.kill)
+    async with asyncio.timeout(60):
+        while not any(_waits_after_an_error(task) for task in fetches._pending_tasks):
+            await consumer.poll(consumer.assignment(), max_records=1, timeout_s=0.01)
+    await stream.close_consumer(consumer)
+    assert not consumer._client._client._conns, "connections are closed too"
+
+
+def _waits_after_an_error(task: "asyncio.Task[object]") -> bool:
+    """Whether a fetch of aiokafka sleeps before the next attempt, which is when its cancellation comes out of ``stop``."""
+    frames = task.get_stack(limit=1)
+    return not task.done() and bool(frames) and frames[0].f_code.co_name == "_proc_fetch_request" and "err" in frames[0].f_locals

@@ -8,6 +8,7 @@ and health. A place is held on the wire only, not while a request waits for its 
 import asyncio
 import random
 from contextlib import suppress
+from functools import cached_property
 from typing import Final, NoReturn
 
 from actlabel.chat.adaptive import Outcome
@@ -39,6 +40,10 @@ class Dispatcher:
         self._alarm = Alarm(clock, self._ring)
         self.in_flight = 0
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
     def now_or_never(self, lane: Lane, tokens: float, avoid: Route | None) -> Place | None:
         """Take a place if there is one and nobody waits for it; whoever got it gives it back with ``ended``."""
         if lane.waiting and avoid is None:
@@ -53,22 +58,21 @@ class Dispatcher:
         ``Throttled`` when there was no room for long: whoever holds something meanwhile shall let it go.
         """
         self._raise_if_dead(lane)
-        waiter = Waiter(tokens, avoid, asyncio.get_running_loop().create_future())
+        waiter = Waiter(tokens, avoid, self._loop.create_future())
         self._queue(lane, waiter)
         began_s = self._clock.monotonic()
         cause = self._cause(lane, began_s)
+        alarm = self._loop.call_later(max(_LEAST_PATIENCE_S, lane.model.timeout_s), waiter.expire)
         try:
-            async with asyncio.timeout(max(_LEAST_PATIENCE_S, lane.model.timeout_s)):
-                return await waiter.turn
+            return await waiter.turn
         except TimeoutError:
-            if waiter.has_place():
-                return waiter.turn.result()
             self._give_up(lane, cause)
         except asyncio.CancelledError:
             if waiter.has_place():
                 self.ended(waiter.turn.result(), "other", sent_s=began_s)
             raise
         finally:
+            alarm.cancel()
             self._leave(lane, waiter)
             lane.meters.waited(cause, self._clock.monotonic() - began_s)
 

@@ -91,6 +91,11 @@ class Waiter:
         """Say whether its turn has come, though it may not know yet."""
         return self.turn.done() and not self.turn.cancelled() and self.turn.exception() is None
 
+    def expire(self) -> None:
+        """Wait no longer, unless its turn has come."""
+        if not self.turn.done():
+            self.turn.set_exception(TimeoutError())
+
 
 @dataclass(slots=True, eq=False)
 class Lane:

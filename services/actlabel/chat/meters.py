@@ -1,5 +1,7 @@
 """The metrics of one model at one stage, looked up once: finding a labelled counter costs more than counting."""
 
+from prometheus_client import Counter
+
 from actlabel.chat.port import ChatAnswer
 from actlabel.runtime import metrics
 
@@ -17,6 +19,7 @@ class Meters:
         self._input = metrics.CHAT_TOKENS.labels(stage, model, "input")
         self._output = metrics.CHAT_TOKENS.labels(stage, model, "output")
         self._cost = metrics.CHAT_COST.labels(stage, model)
+        self._throttled: dict[str, Counter] = {}
 
     def answered(self, answer: ChatAnswer, seconds: float) -> None:
         """Count a request that was answered."""
@@ -32,7 +35,10 @@ class Meters:
 
     def waited(self, cause: str, seconds: float) -> None:
         """Count the time that a request waited for its turn."""
-        metrics.CHAT_THROTTLED.labels(*self._labels, cause).inc(seconds)
+        counter = self._throttled.get(cause)
+        if counter is None:
+            counter = self._throttled[cause] = metrics.CHAT_THROTTLED.labels(*self._labels, cause)
+        counter.inc(seconds)
 
 
 class EndpointMeters:

@@ -17,6 +17,7 @@ _LOOK_S: Final = 0.2
 _UP: Final = "The process is up."
 _END_S: Final = 60.0
 _AT_WORK_S: Final = 5.0
+_NOTICED_S: Final = 5.0  # how late the end of a process may be seen
 
 
 class Crew:
@@ -89,8 +90,9 @@ class Crew:
     async def terminate(self, member: Member) -> int:
         """SIGTERM, and wait for the end; returns the exit code."""
         self._ending.add(member.name)
+        start_s = time.time()  # what does not end within the drain deadline is abandoned long before the process ends
         code = await asyncio.to_thread(member.terminate, _END_S)
-        self._lost(member, "terminate", time.time())
+        self._lost(member, "terminate", start_s)
         if code != 0:
             excused = not _is_up(member)  # it was not listening yet
             self.ended.append(Ended(member=member.name, code=code, excused=excused, last_words=_last_words(member)))
@@ -111,7 +113,7 @@ class Crew:
     def _bury(self, member: Member) -> None:
         member.killed = True
         excused = not _is_up(member) and self._outage(self._started_s[member.name])
-        self._lost(member, "kill", time.time())
+        self._lost(member, "kill", time.time() - _NOTICED_S)
         self.ended.append(Ended(member=member.name, code=member.process.returncode, excused=excused, last_words=_last_words(member)))
 
     async def complete(self) -> None:

@@ -1,6 +1,7 @@
 """The processes of the system, looked after as a cluster would: replicas of every role, replaced when they end."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -91,7 +92,13 @@ class Crew:
         """SIGTERM, and wait for the end; returns the exit code."""
         self._ending.add(member.name)
         start_s = time.time()  # what does not end within the drain deadline is abandoned long before the process ends
-        code = await asyncio.to_thread(member.terminate, _END_S)
+        try:
+            code = await asyncio.to_thread(member.terminate, _END_S)
+        except subprocess.TimeoutExpired:
+            words = f"it did not end within {_END_S:.0f} s of SIGTERM; {_last_words(member)}"
+            self.ended.append(Ended(member=member.name, code=0, excused=False, last_words=words))
+            member.kill()
+            code = 0
         self._lost(member, "terminate", start_s)
         if code != 0:
             excused = not _is_up(member)  # it was not listening yet

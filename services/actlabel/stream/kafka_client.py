@@ -62,12 +62,19 @@ def as_record(partition: Partition, record: Any) -> Record:
     return Record(partition, record.offset, record.key or b"", record.value or b"", headers, record.timestamp)
 
 
+def has_lost_connection(error: BaseException) -> bool:
+    """Say whether aiokafka wrote to a connection that is gone: uvloop has no error of its own for that, and aiokafka lets it through."""
+    return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+
+
 @contextmanager
 def translated_kafka_errors() -> Iterator[None]:
     """Raise ``Refused`` where Kafka's rules are in the way, another ``RetryLater`` where it is out of reach."""
     try:
         yield
-    except (KafkaError, OSError, TimeoutError) as error:
+    except (KafkaError, OSError, TimeoutError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, KafkaError) and not has_lost_connection(error):
+            raise
         raise refusal(error) or RetryLater(f"Kafka is out of reach ({type(error).__name__}: {error})") from error
 
 

@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
 from actlabel.stream.handover import handed_over
-from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_client import KafkaCluster, as_record, has_lost_connection, named, refusal, translated_kafka_errors
 from actlabel.stream.kafka_group_client import group_client
 from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_stopping import stop_consumer
@@ -265,7 +265,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
             for partition in self._buffers:
                 self._client.seek(named(partition), self._positions[partition])
             _log.warning("A record has a header that cannot be read; it is put aside", group=self._group)
-        elif (isinstance(error, KafkaError) and error.retriable) or isinstance(error, IllegalStateError):
+        elif (isinstance(error, KafkaError) and error.retriable) or isinstance(error, IllegalStateError) or has_lost_connection(error):
             _log.warning("Kafka fetch failed and is repeated", group=self._group, error=repr(error))
         else:
             self._failure = Fatal(f"the Kafka consumer of {self._group} cannot go on ({error!r})")

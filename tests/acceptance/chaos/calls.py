@@ -48,7 +48,8 @@ def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out
         found.lost += any(_lost_with(request, loss, database_out) for loss in of_caller[request.caller])
     for same in by_digest.values():
         for earlier, later in pairwise(request for request in same if not request.faulted):
-            reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or (HANDOVER if _two_at_work(same) else UNEXPLAINED)
+            reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or _woke_up(same, later, of_caller[later.caller])
+            reason = reason or (HANDOVER if _two_at_work(same) else UNEXPLAINED)
             found.by_reason[reason] += 1
             if reason in {HANDOVER, UNEXPLAINED}:
                 found.unlost.append((reason, earlier))
@@ -59,6 +60,14 @@ def _reason(earlier: Request, later: Request, losses: Sequence[Loss], database_o
     """Say with which process the earlier call was lost; nothing where it was not."""
     lost = ((loss, _lost_with(earlier, loss, database_out)) for loss in losses if later.arrived_s >= loss.start_s)
     return next((f"{loss.kind}, {how}" for loss, how in lost if how), "")
+
+
+def _woke_up(same: Sequence[Request], later: Request, losses: Sequence[Loss]) -> str:
+    """Say whether the later call is the next attempt of a process that stood still during its first one; others asked meanwhile."""
+    own = [request for request in same if request.caller == later.caller and request is not later]
+    frozen = [loss for loss in losses if loss.kind == "freeze" and loss.start_s <= later.arrived_s]
+    stood_still = any(request.in_flight_during(loss.start_s, loss.end_s) for request in own for loss in frozen)
+    return "freeze, in flight" if stood_still else ""
 
 
 def _two_at_work(same: Sequence[Request]) -> bool:

@@ -1,6 +1,7 @@
 """The processes of the system, looked after as a cluster would: replicas of every role, replaced when they end."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ _LOOK_S: Final = 0.2
 _UP: Final = "The process is up."
 _END_S: Final = 60.0
 _AT_WORK_S: Final = 5.0
+_NOTICED_S: Final = 5.0  # how late the end of a process may be seen
 
 
 class Crew:
@@ -89,8 +91,15 @@ class Crew:
     async def terminate(self, member: Member) -> int:
         """SIGTERM, and wait for the end; returns the exit code."""
         self._ending.add(member.name)
-        code = await asyncio.to_thread(member.terminate, _END_S)
-        self._lost(member, "terminate", time.time())
+        start_s = time.time()  # what does not end within the drain deadline is abandoned long before the process ends
+        try:
+            code = await asyncio.to_thread(member.terminate, _END_S)
+        except subprocess.TimeoutExpired:
+            words = f"it did not end within {_END_S:.0f} s of SIGTERM; {_last_words(member)}"
+            self.ended.append(Ended(member=member.name, code=0, excused=False, last_words=words))
+            member.kill()
+            code = 0
+        self._lost(member, "terminate", start_s)
         if code != 0:
             excused = not _is_up(member)  # it was not listening yet
             self.ended.append(Ended(member=member.name, code=code, excused=excused, last_words=_last_words(member)))
@@ -111,7 +120,7 @@ class Crew:
     def _bury(self, member: Member) -> None:
         member.killed = True
         excused = not _is_up(member) and self._outage(self._started_s[member.name])
-        self._lost(member, "kill", time.time())
+        self._lost(member, "kill", time.time() - _NOTICED_S)
         self.ended.append(Ended(member=member.name, code=member.process.returncode, excused=excused, last_words=_last_words(member)))
 
     async def complete(self) -> None:

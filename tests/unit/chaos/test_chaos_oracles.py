@@ -164,6 +164,12 @@ def test_the_second_attempt_of_an_owner_that_lost_its_partition_is_a_handover():
     assert dict(calls.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
 
 
+def test_the_second_attempt_of_a_process_that_stood_still_in_its_first_is_the_freeze():
+    hung, elsewhere, again = ask(1, 99.0, 109.5, outcome="abandoned", fault="hang"), ask(2, 106.5, 107.0, caller="r"), ask(3, 110.0, 110.5)
+    assert dict(calls.repeats([hung, elsewhere, again], [FROZEN], database_out=[]).by_reason) == {"freeze, in flight": 1}
+    assert dict(calls.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
+
+
 def test_scripted_failures_are_counted_apart():
     requests = [ask(1, 1.0, 2.0, outcome="429"), ask(2, 3.0, 4.0, fault="hang", outcome="abandoned"), ask(3, 5.0, 6.0)]
     result = calls.repeats(requests, [], database_out=[])

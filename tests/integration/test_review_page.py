@@ -40,6 +40,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=30_000)  # what a busy machine needs is no failure of the page
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
         yield started

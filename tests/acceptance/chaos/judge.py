@@ -36,7 +36,7 @@ def judge(
         *oracles.all_merged(final),
         *oracles.reviews(final, said),
         *chain.from_iterable((*oracles.decisions(found), *oracles.budgets(found)) for found in (machine, final)),
-        *calls.paid_once(ledger.repeats, handovers_wait=plan.handovers_wait),
+        *calls.paid_once(ledger.repeats, handovers_wait=plan.handovers_wait, strays=plan.strays),
         *standing.within_window(rereads),
         *standing.stagnation(samples, outages.disturbed(aftermath_s=_AFTERMATH_S), patience_s=plan.patience_s),
         *standing.none_ended(crew.ended),

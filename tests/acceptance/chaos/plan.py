@@ -23,6 +23,7 @@ class Plan:
     review_s: float = 15.0  # that the reviews take at least, all reviewers at work
     patience_s: float = 45.0  # a watermark may stand still so long
     cap_usd: float = 100.0
+    strays: int = 0  # repeated calls that no loss explains and that are not yet a violation (README)
     handovers_wait: bool = True  # a new owner of a partition waits for the running calls of the old one (chat/claims.py)
 
     @property

@@ -13,7 +13,7 @@ async def test_nothing_is_lost_doubled_or_paid_twice_whatever_breaks(
     tmp_path: Path, killable_kafka: KafkaBroker, killable_postgres: PostgresServer
 ) -> None:
     """``ACTLABEL_CHAOS_SEED`` names another schedule."""
-    plan = Plan(seed=int(os.environ.get("ACTLABEL_CHAOS_SEED", "1")), items=1500, faults=20)
+    plan = Plan(seed=int(os.environ.get("ACTLABEL_CHAOS_SEED", "1")), items=1500, faults=20, strays=5)
     ledger = await run(plan, tmp_path, broker=killable_kafka, postgres=killable_postgres)
     print("\n".join(ledger.lines()))
     assert not ledger.violations, f"seed {plan.seed}: {ledger.violations[0]}"

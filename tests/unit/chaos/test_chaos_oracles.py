@@ -186,6 +186,17 @@ def test_more_repeats_than_lost_calls_fail():
     assert found(calls.paid_once(result, handovers_wait=True)) == [("calls were repeated, 0 were lost with their process", ())]
 
 
+def test_strays_within_their_number_pass_only_below_what_was_lost():
+    lost = [ask(1, 99.5, 100.0, outcome="abandoned"), ask(2, 101.0, 102.0, caller="r")]
+    stray = [ask(3, 50.0, 51.0, digest="y"), ask(4, 60.0, 61.0, caller="r", digest="y")]
+    result = calls.repeats([*lost, *stray], [KILLED], database_out=[])
+    assert list(calls.paid_once(result, handovers_wait=True)), "none may stray"
+    result.lost = 2
+    assert not list(calls.paid_once(result, handovers_wait=True, strays=1))
+    result.lost = 1
+    assert found(calls.paid_once(result, handovers_wait=True, strays=1)) == [("calls were repeated, 1 were lost with their process", ())]
+
+
 # ── reading again, standing still, ending ───────────────────────────────────────────────────────────────────────────────────────────────
 
 

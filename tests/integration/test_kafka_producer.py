@@ -192,3 +192,19 @@ async def test_every_wait_ends_when_the_broker_stays_away(killable_kafka: KafkaB
         await producer.close()
     assert (await _values(stream, topic))[-1] == b"3"
     await stream.close()
+
+
+async def test_closing_does_not_wait_for_a_broker_that_stays_away(killable_kafka: KafkaBroker):
+    """Neither for records that a client holds, nor for those that wait for one; a process that is told to end does."""
+    stream = await open_kafka_stream(killable_kafka.address, session_timeout_s=6.0)
+    topic = await _topic(stream)
+    connected, fresh = (KafkaProducer(stream._cluster, stream._topics, timeout_s=3600.0) for _ in range(2))
+    await connected.send(topic, key=b"k", value=b"0")
+    fresh._known[topic] = 1
+    await asyncio.to_thread(killable_kafka.kill)
+    sent = [asyncio.ensure_future(producer.send(topic, key=b"k", value=b"1")) for producer in (connected, fresh)]
+    async with asyncio.timeout(60):
+        await asyncio.gather(connected.close(), fresh.close())
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [RetryLater, RetryLater]
+    await stream.close()

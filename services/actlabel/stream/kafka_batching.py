@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from aiokafka.errors import KafkaError
 
+from actlabel.core.errors import ActlabelError
 from actlabel.stream.port import Headers, Partition
 
 _PAUSE_S: Final = 0.02
@@ -35,7 +36,10 @@ class Outcome(Protocol):
     """What becomes of a batch."""
 
     async def client(self) -> Any:
-        """Return the present client, once it runs."""
+        """Return the present client, once it runs. Raises ``RetryLater`` when there will be none."""
+
+    def failed(self, batch: Sequence[Pending], error: ActlabelError, /) -> None:
+        """There is nobody to hand these to."""
 
     def answered(self, batch: Sequence[Pending], client: Any, sent: "asyncio.Future[object]", /) -> None:
         """The batch was acknowledged, or not."""
@@ -101,7 +105,12 @@ class Batching:
 
     async def _one_batch(self, lane: _Lane) -> bool:
         """Return whether there was more than fits into one."""
-        client = await self._outcome.client()
+        try:
+            client = await self._outcome.client()
+        except ActlabelError as error:
+            self._outcome.failed(list(lane.waiting), error)
+            lane.waiting.clear()
+            return False
         builder, batch = _filled(client.create_batch(), lane.waiting)
         if not batch:
             return bool(lane.waiting)

@@ -24,6 +24,7 @@ from actlabel.stream.record_size import check_size
 _SWEEP_S: Final = 0.5
 _SUSPICIOUS_S: Final = 3.0  # unacknowledged for so long: does the topic still exist?
 _BACKOFF_S: Final = 0.5
+_CLOSE_S: Final = 5.0
 _log = get_log(__name__)
 _Future = asyncio.Future[None]
 
@@ -106,7 +107,7 @@ class KafkaProducer:
     def answered(self, batch: Sequence[Pending], client: Any, sent: "asyncio.Future[object]") -> None:
         """See ``Outcome``."""
         if sent.cancelled():
-            self._fail_all(batch, RetryLater("the Kafka producer was closed"))
+            self.failed(batch, RetryLater("the Kafka producer was closed"))
         elif (error := sent.exception()) is not None:
             self._on_error(batch, client, error)
         else:
@@ -128,14 +129,15 @@ class KafkaProducer:
             for pending in batch:
                 self._fail(pending, DeadLetter("too-large", f"{len(pending.value)} bytes are more than {topic} takes"))
         elif isinstance(error, UnknownTopicOrPartitionError):
-            self._fail_all(batch, _unknown(topic))
+            self.failed(batch, _unknown(topic))
         else:
-            self._fail_all(batch, refusal(error) or RetryLater(f"Kafka did not take a record for {topic} ({error!r})"))
+            self.failed(batch, refusal(error) or RetryLater(f"Kafka did not take a record for {topic} ({error!r})"))
         # records that failed have used up sequence numbers: without a new producer id every later one could be out of order
         if topic in self._known:
             self._replace(client)
 
-    def _fail_all(self, batch: Sequence[Pending], error: ActlabelError) -> None:
+    def failed(self, batch: Sequence[Pending], error: ActlabelError) -> None:
+        """See ``Outcome``."""
         for pending in batch:
             self._fail(pending, error)
 
@@ -215,8 +217,13 @@ class KafkaProducer:
                 self._fail(pending, _unknown(pending.topic))
 
     async def close(self) -> None:
-        """Wait for what was handed over, at most its deadline, and disconnect."""
-        await self.flush()
+        """Wait a few seconds for what was handed over, and disconnect; whoever still waits for the rest gets ``RetryLater``.
+
+        Longer would be in vain: its record has not been marked, so that it is read again.
+        """
+        if waiting := [pending.future for pending in self._open]:
+            await asyncio.wait(waiting, timeout=min(self._timeout_s, _CLOSE_S))
+        self.failed(list(self._open), RetryLater("the Kafka producer was closed"))
         for task in (self._sweeping, self._starting):
             if task is not None:
                 task.cancel()
@@ -224,7 +231,7 @@ class KafkaProducer:
         if self._client is not None:
             await stop_soon(self._client)
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
 
 
 def _unknown(topic: str) -> DeadLetter:

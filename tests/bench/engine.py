@@ -31,6 +31,7 @@ from actlabel.chat.port import ChatRequest, Message, TextPart
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
 from actlabel.criticizer import domain as criticizer
+from actlabel.host.campaign_life import delete_campaign
 from actlabel.runtime.campaigns import EVERY_STAGE, Campaign
 from tests.acceptance.data import Recording, synthetic
 from tests.acceptance.fleet import Member
@@ -143,6 +144,7 @@ async def cpu(arena: System, folder: Path, *, items: int, rounds: int, json_file
             cpu_ratios.append(ours["cpu_s"] / loop["cpu_s"])
             throughputs.append(loop["wall_s"] / ours["wall_s"])
             _tell(number, items, loop, ours)
+            await delete_campaign(arena.host, campaign.name)
     for member in members:
         member.kill()
     what = f"{items} items, two calls each, {2 * IN_FLIGHT} calls in flight, endpoint of {CPU_LATENCY_MS:g} ms"
@@ -179,6 +181,7 @@ async def wait(arena: System, folder: Path, *, json_file: Path | None) -> None:
         campaign = await _paused(arena, "wait", url, recording, in_flight)
         seconds = await _annotated(arena, campaign, items)
     members[0].kill()
+    await delete_campaign(arena.host, campaign.name)
     Figure(
         name="engine, waiting",
         command="python tests/bench/engine.py wait",
@@ -202,6 +205,7 @@ async def replicas(arena: System, folder: Path, *, json_file: Path | None) -> No
             campaign = await _paused(arena, f"replicas-{count}", url, recording, in_flight)
             await asyncio.sleep(SETTLE_S)  # the group rebalances over the new topics before the pause is lifted
             rates.append(items * count / await _annotated(arena, campaign, items * count))
+        await delete_campaign(arena.host, campaign.name)  # the assignor evens out the partitions of all topics together
     Figure(
         name="engine, replicas",
         command="python tests/bench/engine.py replicas",

@@ -125,6 +125,27 @@ class DeadLetters:
         rows = await self._database.fetch(self._sql["offsets"], uid, partition.topic, partition.number, start)
         return frozenset(row["record_offset"] for row in rows)
 
+    async def buried(self, partition: Partition) -> dict[bytes, int]:
+        """Return the keys of all records of a partition of ours that have been put aside, each with its offset."""
+        rows = await self._database.fetch(self._sql["buried"], topics.campaign_of(partition.topic), *partition)
+        return {row["item_id"].encode(): row["record_offset"] for row in rows}
+
+    async def is_copy_of_dead(self, record: Record) -> bool:
+        """Say whether the same bytes under the same key have been put aside in this partition, and nothing sends them round again.
+
+        A stage that is killed between produce and commit writes an item twice. One of the copies must not die while the other goes on.
+        Raises ``RetryLater`` when stream or database are out of reach.
+        """
+        uid = topics.campaign_of(record.partition.topic)
+        async with self._turns[uid]:  # a copy that is being put aside now counts
+            rows = await self._database.fetch(self._sql["place"], uid, record.key.decode(errors="replace"), *record.partition)
+        for row in rows:
+            offset = row["record_offset"]
+            async for records in self._stream.scan(record.partition, start=offset, end=offset + 1):
+                if any(dead.key == record.key and dead.value == record.value for dead in records):
+                    return True
+        return False
+
 
 def _plain(text: str) -> str:
     """PostgreSQL keeps no NUL in a text, protobuf no lone surrogate."""

@@ -16,6 +16,14 @@ SELECT COUNT(*) AS letters FROM dead WHERE uid = $1 AND stage = $2 AND created_a
 -- What an earlier owner of a partition has put aside, from an offset on.
 SELECT record_offset FROM dead WHERE uid = $1 AND topic = $2 AND partition = $3 AND record_offset >= $4;
 
+-- name: buried
+-- Every record of a partition that is put aside, wherever a group stands: copies of it may still come.
+SELECT item_id, record_offset FROM dead WHERE uid = $1 AND topic = $2 AND partition = $3;
+
+-- name: place
+-- Where an item was put aside in a partition, unless a replay sends it round.
+SELECT record_offset FROM dead WHERE uid = $1 AND item_id = $2 AND topic = $3 AND partition = $4 AND replayed_at IS NULL;
+
 -- name: list
 SELECT d.uid, d.item_id, d.stage, d.reason, d.detail, d.topic, d.partition, d.record_offset, d.created_at, d.replayed_at, p.purged_at
 FROM dead AS d LEFT JOIN dead_purge AS p ON p.uid = d.uid AND p.item_id = d.item_id

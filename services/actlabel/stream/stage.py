@@ -266,7 +266,8 @@ class Stage:
         self._backlog.hold(deleted | paused | self._strangers(deleted | await self._campaigns.known()))
         self._worker.drop_deleted(deleted)
         for tracker in fresh:
-            tracker.dead = await self._dead_letters.offsets(tracker.partition, tracker.next)
+            tracker.buried = await self._dead_letters.buried(tracker.partition)
+            tracker.dead = frozenset(tracker.buried.values())
         self._pulse.informed = True
         self._pulse.works("campaigns")
         self._room.set()

@@ -13,7 +13,19 @@ from actlabel.stream.port import Partition
 class Tracker:
     """One assignment of one partition. Plain state: no input, no output, no clock."""
 
-    __slots__ = ("_outstanding", "_sizes", "attempted", "bytes", "campaign", "committed", "confirmed", "dead", "next", "partition")
+    __slots__ = (
+        "_outstanding",
+        "_sizes",
+        "attempted",
+        "buried",
+        "bytes",
+        "campaign",
+        "committed",
+        "confirmed",
+        "dead",
+        "next",
+        "partition",
+    )
 
     def __init__(self, partition: Partition, start: int) -> None:
         """Begin at ``start``, the offset that the group has committed, or the log's first where it has committed none."""
@@ -25,6 +37,7 @@ class Tracker:
         self.confirmed = False  # our own commit has arrived once: from then on the group's lag can be seen
         self.bytes = 0  # of everything in the window
         self.dead: frozenset[int] | None = None  # offsets that an earlier owner put aside; None: not asked yet
+        self.buried: dict[bytes, int] = {}  # keys of what was put aside in this partition, with the offset
         self._sizes: dict[int, int] = {}  # the window: dispatched and not committed → bytes
         self._outstanding: set[int] = set()
 

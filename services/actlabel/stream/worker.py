@@ -94,12 +94,14 @@ class Worker:
     async def _attempt(self, work: Work) -> None:
         work.begun_s = self._clock.monotonic()
         try:
-            if work.outgoing is None and work.verdict is None:
+            if work.outgoing is None and work.verdict is None and not await self._is_buried(work):
                 await self._handle_once(work)
         finally:
             self._backlog.give(work)
         if work.tracker.campaign in self._deleted:
             return self._finish(work, "dropped")
+        if await self._is_buried(work):  # before the handler, or while it worked
+            return self._finish(work, "dead")
         if work.verdict is None:
             failpoint("record.handled")
             await self._produce(work)
@@ -108,6 +110,10 @@ class Worker:
         failpoint("record.produced")
         self._seconds.observe(self._clock.monotonic() - work.taken_s)
         return self._finish(work, "done")
+
+    async def _is_buried(self, work: Work) -> bool:
+        """Say whether a copy of this record has died: its decision stands for all of them."""
+        return work.record.key in work.tracker.buried and await self._dead_letters.is_copy_of_dead(work.record)
 
     async def _handle_once(self, work: Work) -> None:
         try:
@@ -160,6 +166,7 @@ class Worker:
             raise RetryLater("the group does not count on this process any more; who has its partitions now decides")
         if not self._owns(work.tracker):
             return work.tracker.rewind((work.record.offset,))
+        work.tracker.buried[work.record.key] = work.record.offset  # from here on its copies ask
         try:
             await self._dead_letters.put(work.record, stage=self._stage, version=work.version, reason=reason, detail=detail)
         except CampaignPaused:

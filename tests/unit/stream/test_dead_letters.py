@@ -14,8 +14,9 @@ from actlabel.core.errors import CampaignPaused, DeadLetter, RetryLater, UserErr
 from actlabel.runtime.clock import SystemClock
 from actlabel.runtime.database.port import Database
 from actlabel.stream.dead_records import Choice
+from actlabel.stream.outgoing import Outgoing
 from actlabel.stream.port import MAX_RECORD_BYTES, Partition, Record
-from tests.unit.stream.bed import FAST, GROUP, STAGE, Bed, Handler, until
+from tests.unit.stream.bed import FAST, GROUP, STAGE, Bed, Handler, outgoing, until
 
 IDS = [f"item-{number}" for number in range(20)]
 
@@ -95,6 +96,65 @@ async def test_what_was_put_aside_stays_so_when_it_is_delivered_again(bed: Bed) 
     assert "item-5" not in bed.out(campaign)
     assert "item-5" not in second.calls
     assert set(bed.out(campaign)) == set(IDS) - {"item-5"}
+
+
+@pytest.mark.parametrize("new_owner", [False, True])
+async def test_a_copy_of_a_dead_record_dies_with_it(bed: Bed, new_owner: bool) -> None:
+    """The stage before was killed between produce and commit: the item came twice, and the model would answer the second time."""
+    handler, campaign = Handler(), await bed.campaign()
+    handler.failing["item-0"] = DeadLetter("bad-answer", "no label")
+    await bed.send(campaign, ["item-0", "item-1"])
+    async with bed.running(handler):
+        await until(lambda: bed.at_rest(campaign))
+        if not new_owner:
+            await _second_copies(bed, handler, campaign)
+    if new_owner:
+        async with bed.running(handler):
+            await _second_copies(bed, handler, campaign)
+    assert [one.item_id for one in await bed.dead.list(campaign.uid)] == ["item-0"]
+    assert Counter(bed.out(campaign)) == {"item-1": 2}
+    assert handler.calls.count("item-0") == 1, "and nobody pays for the copy"
+
+
+async def _second_copies(bed: Bed, handler: Handler, campaign) -> None:
+    handler.failing.clear()
+    await bed.send(campaign, ["item-0", "item-1"])
+    await until(lambda: bed.at_rest(campaign))
+
+
+async def test_a_copy_that_is_at_work_while_the_other_dies_goes_no_further(bed: Bed) -> None:
+    campaign, died = await bed.campaign(partitions=1), asyncio.Event()
+    calls: list[str] = []
+
+    async def handle(item: Item, _) -> list[Outgoing]:
+        calls.append(item.id)
+        if len(calls) == 1:
+            raise DeadLetter("bad-answer", "no label")
+        await died.wait()
+        return [outgoing(item)]
+
+    await bed.send(campaign, ["item-0", "item-0"])
+    async with bed.running(handle):
+        await until(lambda: bed.dead.list(campaign.uid))
+        died.set()
+        await until(lambda: bed.at_rest(campaign))
+    assert (len(calls), bed.out(campaign)) == (2, [])
+
+
+async def test_another_revision_and_a_replay_of_a_dead_item_go_their_way(bed: Bed) -> None:
+    """Their key is that of a dead record: the one has other bytes, the other the same."""
+    handler, campaign = Handler(), await bed.campaign()
+    handler.failing = {item_id: DeadLetter("bad-answer", "no label") for item_id in ("replaced", "replayed")}
+    await bed.send(campaign, ["replaced", "replayed"])
+    async with bed.running(handler):
+        await until(lambda: bed.at_rest(campaign))
+        handler.failing.clear()
+        changed = Item.FromString(bed.item(campaign, "replaced"))
+        changed.revision = 2
+        await bed.send(campaign, ["replaced"], changed.SerializeToString())
+        await bed.dead.replay(campaign.uid, Choice(item_ids=["replayed"]))
+        await until(lambda: bed.at_rest(campaign))
+    assert Counter(bed.out(campaign)) == {"replaced": 1, "replayed": 1}
 
 
 async def test_a_kill_between_message_and_row_loses_nothing(bed: Bed) -> None:

@@ -17,10 +17,8 @@ from actlabel.host.host import Host, open_host
 from actlabel.host.progress import CampaignProgress, read_progress
 from actlabel.intake.fields import Fields
 from actlabel.intake.ingest import ingest
-from actlabel.intake.register import Register
 from actlabel.runtime.campaign_file import parse_campaign
 from actlabel.runtime.campaigns import Campaign
-from actlabel.runtime.media import MediaStore
 from actlabel.runtime.settings import Settings, load_settings
 from tests.acceptance.crowd import Reviewer
 from tests.acceptance.data import Recording, campaign_yaml
@@ -52,13 +50,7 @@ class System:
 
     async def ingest(self, campaign: Campaign, items: Path, *, seal: bool = True) -> None:
         """Ingest a file, and seal."""
-        register = Register(
-            database=self.host.database,
-            producer=self.host.stream.producer(),
-            media=MediaStore(self.host.settings.storage),
-            clock=self.host.clock,
-            campaign=campaign,
-        )
+        register = self.host.register(campaign)
         await ingest(register, items, Fields(), progress=lambda *_: None)
         if seal:
             await self.host.campaigns.seal(campaign.uid)

@@ -16,7 +16,6 @@ from actlabel.host.host import Host
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.log import get_log
 from actlabel.runtime.rpc import serve_rpc
-from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.handling import Handle
 from actlabel.stream.limits import Limits
 from actlabel.stream.outgoing import Outgoing
@@ -50,20 +49,13 @@ async def _serve(host: Host, annotate: AnnotateItem, stack: AsyncExitStack) -> N
 
 
 def _stage(host: Host, annotate: AnnotateItem, asker: Asker) -> Stage:
-    dead_letters = DeadLetters(
-        database=host.database,
-        stream=host.stream,
-        campaigns=host.campaigns,
-        clock=host.clock,
-        per_minute=host.settings.dead_letters_per_minute,
-    )
     return Stage(
         name=topics.ANNOTATOR,
         stream=host.stream,
         source_kind=topics.ITEMS,
         handle=_handle(annotate),
         campaigns=host.campaigns,
-        dead_letters=dead_letters,
+        dead_letters=host.dead_letters(),
         limits=Limits.of(host.settings),
         clock=host.clock,
         places=lambda campaign: asker.places(campaign, campaign.file.annotator),

@@ -29,7 +29,6 @@ _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/json",
     "Accept-Encoding": "identity",
-    "User-Agent": f"actlabel/{version('actlabel')}",
 }
 _MENDABLE = frozenset({401, 402, 403, 404, 405, 410})
 _OUT_OF_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
@@ -60,6 +59,7 @@ class OpenAiCompatibleClient:
             most=calls_in_flight,
             refilled=self._dispatcher.serve,
         )
+        self._headers = {**_HEADERS, "User-Agent": f"actlabel/{version('actlabel')}"}
         self._http: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -157,7 +157,7 @@ class OpenAiCompatibleClient:
         assert self._http is not None, "open the client first"
         endpoint = place.route.endpoint
         spoken = endpoint.dialect
-        head = endpoint.head(_HEADERS, self._keys.key(endpoint.place))
+        head = endpoint.head(self._headers, self._keys.key(endpoint.place))
         timeout_s = request.model.timeout_s
         reply = await self._http.post(
             endpoint.target, head, wire.encode(request, spoken), timeout_s=timeout_s, connect_timeout_s=_CONNECT_TIMEOUT_S

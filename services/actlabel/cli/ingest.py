@@ -11,8 +11,6 @@ from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
 from actlabel.intake.fields import Fields
 from actlabel.intake.ingest import ingest as ingest_file
-from actlabel.intake.register import Register
-from actlabel.runtime.media import MediaStore
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,13 +35,7 @@ def ingest(
 
     async def work(host: Host) -> None:
         chosen = await host.campaigns.newest(campaign)
-        register = Register(
-            database=host.database,
-            producer=host.stream.producer(),
-            media=MediaStore(host.settings.storage),
-            clock=host.clock,
-            campaign=chosen,
-        )
+        register = host.register(chosen)
         with _bar() as bar:
             task = bar.add_task("checked", total=None)
             findings = await ingest_file(

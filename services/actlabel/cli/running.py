@@ -24,7 +24,8 @@ def run_with_host(work: Callable[[Host], Awaitable[_T]], *, runs_stages: bool = 
     """
     chosen = settings or load_settings()
     configure_logs(level=chosen.log_level, json=chosen.log_format == "json")
-    collect_garbage_rarely()
+    if runs_stages:
+        collect_garbage_rarely()
     arm(chosen.failpoint)
 
     async def opened() -> _T:

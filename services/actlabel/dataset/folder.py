@@ -35,13 +35,14 @@ def whole_folder(out: Path) -> Iterator[Path]:
 def _publish(draft: Path, out: Path) -> None:
     for path in draft.rglob("*"):
         if path.is_file():
-            _sync(path)
+            sync(path)
     draft.chmod(0o755)
     draft.replace(out)
-    _sync(out.parent)
+    sync(out.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Let a file's bytes, or a folder's names, reach the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -5,7 +5,6 @@ and the part; the file takes its name. Killed before the transaction, the hidden
 Killed after it, the next start gives the file its name.
 """
 
-import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final, Literal
 
 from actlabel.core.errors import UserError
 from actlabel.dataset.flat import Rank
+from actlabel.dataset.folder import sync
 from actlabel.dataset.followed_parts import JsonLinesPart, ParquetPart, PartFile
 from actlabel.dataset.rows import Row
 
@@ -81,7 +81,7 @@ class FollowedFiles:
 
     def _publish(self, number: int) -> None:
         self._draft(number).replace(self._folder / f"part-{number:08}.{self._format}")
-        _sync(self._folder)
+        sync(self._folder)
 
     @property
     def records(self) -> int:
@@ -116,7 +116,7 @@ class FollowedFiles:
         try:
             if self._open is not None:
                 self._open.close()
-                _sync(self._draft(number))
+                sync(self._draft(number))
             self._note(number, self.next)
             if records:
                 self._publish(number)
@@ -152,11 +152,3 @@ def _opened(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -48,10 +48,6 @@ class Layout:
 
     columns: dict[ContentKey, str] = field(default_factory=dict)
 
-    def kind_of(self, column: str) -> Kind:
-        """Say what a content column holds."""
-        return next(key.kind for key, name in self.columns.items() if name == column)
-
 
 def layout_of(keys: Collection[ContentKey]) -> Layout:
     """Name a column for every key that occurs in the data set; a name that is taken gets its kind in front, then a number behind."""

@@ -18,11 +18,9 @@ from actlabel.host.host import Host, open_host
 from actlabel.host.progress import CampaignProgress, read_progress
 from actlabel.intake.fields import Fields
 from actlabel.intake.ingest import ingest
-from actlabel.intake.register import Register
 from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.lifecycle import until
-from actlabel.runtime.media import MediaStore
 from actlabel.stream.port import Partition
 
 Stages = Callable[[Host], Awaitable[None]]
@@ -68,13 +66,7 @@ async def _whole(host: Host, stages: Stages) -> None:
 
 async def take(host: Host, campaign: Campaign, images: Path) -> None:
     """Ingest a folder of images and seal the campaign, as `actlabel ingest --gold label --seal` does. Raises ``UserError``."""
-    register = Register(
-        database=host.database,
-        producer=host.stream.producer(),
-        media=MediaStore(host.settings.storage),
-        clock=host.clock,
-        campaign=campaign,
-    )
+    register = host.register(campaign)
     await ingest(register, images, Fields(gold="label"), progress=lambda _what, _done, _all: None)
     await host.campaigns.seal(campaign.uid)
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from actlabel.core.errors import UserError
+from actlabel.intake.register import Register
 from actlabel.runtime import tracing
-from actlabel.runtime.campaigns import Campaigns
+from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock, SystemClock
 from actlabel.runtime.database.open import open_database
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.health import Health
+from actlabel.runtime.media import MediaStore
 from actlabel.runtime.settings import Settings
+from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.kafka_address import is_kafka
 from actlabel.stream.open import open_stream
 from actlabel.stream.port import Stream
@@ -30,6 +33,26 @@ class Host:
     campaigns: Campaigns
     health: Health
     stop: asyncio.Event  # set when the process shall end; services drain and return
+
+    def dead_letters(self) -> DeadLetters:
+        """Make what puts records aside, within the limit per minute of the settings."""
+        return DeadLetters(
+            database=self.database,
+            stream=self.stream,
+            campaigns=self.campaigns,
+            clock=self.clock,
+            per_minute=self.settings.dead_letters_per_minute,
+        )
+
+    def register(self, campaign: Campaign) -> Register:
+        """Make what takes items into a campaign. Raises ``UserError`` when ``ACTLABEL_STORAGE`` cannot be used."""
+        return Register(
+            database=self.database,
+            producer=self.stream.producer(),
+            media=MediaStore(self.settings.storage),
+            clock=self.clock,
+            campaign=campaign,
+        )
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from actlabel.core.errors import UserError
 from actlabel.intake.images import mime_type
-from actlabel.runtime.media import INLINE_LIMIT_BYTES
 
 TEXT_LIMIT_BYTES = 256 * 1024
 """A text longer than this is no item for one model call; it is refused and wants splitting."""
@@ -94,8 +93,3 @@ def place_name(topic: str, partition: int, offset: int) -> str:
 def is_place(text: str) -> bool:
     """Say whether a text is such a name; no item may have one, or it would be in the ledger twice."""
     return _PLACE.fullmatch(text) is not None
-
-
-def travels_inline(part: RawPart) -> bool:
-    """Say whether an image is small enough to travel inside its record."""
-    return part.image is None or len(part.image) <= INLINE_LIMIT_BYTES

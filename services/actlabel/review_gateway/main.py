@@ -25,7 +25,6 @@ from actlabel.runtime.lifecycle import run_together, until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.media import MediaStore
 from actlabel.runtime.metrics import REVIEWS
-from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.limits import Limits
 from actlabel.stream.stage import Stage
 
@@ -66,20 +65,13 @@ async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], N
 
 
 def _stage(host: Host) -> Stage:
-    dead_letters = DeadLetters(
-        database=host.database,
-        stream=host.stream,
-        campaigns=host.campaigns,
-        clock=host.clock,
-        per_minute=host.settings.dead_letters_per_minute,
-    )
     return Stage(
         name=topics.REVIEW_GATEWAY,
         stream=host.stream,
         source_kind=topics.REVIEW,
         handle=Arrivals(database=host.database, clock=host.clock).handle,
         campaigns=host.campaigns,
-        dead_letters=dead_letters,
+        dead_letters=host.dead_letters(),
         limits=Limits.of(host.settings),
         clock=host.clock,
     )

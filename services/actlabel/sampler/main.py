@@ -51,13 +51,7 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
 
 
 async def _sample(host: Host, store: DrawStore, keys: CampaignKeys) -> None:
-    letters = DeadLetters(
-        database=host.database,
-        stream=host.stream,
-        campaigns=host.campaigns,
-        clock=host.clock,
-        per_minute=host.settings.dead_letters_per_minute,
-    )
+    letters = host.dead_letters()
     limits = _limits(host)
     blocks = Blocks(
         store=store,

@@ -5,13 +5,10 @@ from contextlib import asynccontextmanager
 
 from actlabel.host.host import Host
 from actlabel.intake.decoders import open_decoder
-from actlabel.intake.register import Register
 from actlabel.runtime.campaign_streams import Source
 from actlabel.runtime.campaigns import Campaign
-from actlabel.runtime.media import MediaStore
 from actlabel.source.reading import SourceReader
 from actlabel.source.take import TakeSource
-from actlabel.stream.dead_letters import DeadLetters
 from actlabel.stream.kafka_stream import open_kafka_stream
 from actlabel.stream.port import Stream
 
@@ -19,20 +16,8 @@ from actlabel.stream.port import Stream
 @asynccontextmanager
 async def open_taker(host: Host, campaign: Campaign, source: Source) -> AsyncIterator[TakeSource]:
     """Open what takes the records of a source into its campaign. Raises ``UserError`` for files that cannot be used."""
-    register = Register(
-        database=host.database,
-        producer=host.stream.producer(),
-        media=MediaStore(host.settings.storage),
-        clock=host.clock,
-        campaign=campaign,
-    )
-    letters = DeadLetters(
-        database=host.database,
-        stream=host.stream,
-        campaigns=host.campaigns,
-        clock=host.clock,
-        per_minute=host.settings.dead_letters_per_minute,
-    )
+    register = host.register(campaign)
+    letters = host.dead_letters()
     async with open_decoder(source) as decoder:
         yield TakeSource(campaign=campaign, reader=SourceReader(decoder, source.fields), register=register, dead_letters=letters)
 

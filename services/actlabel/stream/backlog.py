@@ -49,10 +49,6 @@ class Backlog:
         """How many handlers are at work."""
         return self._places.used
 
-    def held_by(self, campaign: str) -> int:
-        """How many of them work for one campaign."""
-        return self._places.held(campaign)
-
     def waiting(self) -> Iterator[Work]:
         """Go through everything that waits."""
         return itertools.chain(itertools.chain.from_iterable(self._waiting.values()), (work for _, _, work in self._delayed))

@@ -5,26 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from actlabel.chat.openai_compatible import OpenAiCompatibleClient
 from actlabel.chat.port import AnswerSchema, ChatRequest, Message, TextPart
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import FakeClock
-from tests.unit.chat.scripted_endpoint import Endpoint
+from tests.unit.chat.scripted_endpoint import Endpoint, serving
 
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
-    scripted = Endpoint()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", scripted.handle)
-    server = TestServer(app)
-    await server.start_server()
-    scripted.url = str(server.make_url("/v1"))
-    yield scripted
-    await server.close()
+    async with serving() as served:
+        yield served
 
 
 @pytest.fixture

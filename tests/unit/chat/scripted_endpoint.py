@@ -1,10 +1,12 @@
 """A chat-completions endpoint with scripted behaviour, for a real HTTP server."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -23,6 +25,20 @@ class Endpoint:
         self.headers.append(dict(request.headers))
         behave = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         return await behave(request)
+
+
+@asynccontextmanager
+async def serving(*script: Behaviour) -> AsyncIterator[Endpoint]:
+    """Serve an endpoint of its own while the block runs."""
+    scripted = Endpoint()
+    scripted.script = list(script)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", scripted.handle)
+    server = TestServer(app)
+    await server.start_server()
+    scripted.url = str(server.make_url("/v1"))
+    yield scripted
+    await server.close()
 
 
 def completion(text: str = '{"label": "cat"}', **more: Any) -> Behaviour:

@@ -2,37 +2,29 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from actlabel.chat.dispatch import Throttled
 from actlabel.chat.openai_compatible import OpenAiCompatibleClient
 from actlabel.chat.port import ChatRequest, EndpointRefused
 from actlabel.core.errors import EndpointUnavailable
 from actlabel.runtime.clock import FakeClock, SystemClock
-from tests.unit.chat.scripted_endpoint import Behaviour, Endpoint, completion, error
+from tests.unit.chat.scripted_endpoint import Endpoint, completion, error, serving
 
 Ask = Callable[..., ChatRequest]
 Client = OpenAiCompatibleClient
 
 
-@asynccontextmanager
-async def serving(*script: Behaviour) -> AsyncIterator[Endpoint]:
-    scripted = Endpoint()
-    scripted.script = list(script)
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", scripted.handle)
-    server = TestServer(app)
-    await server.start_server()
-    scripted.url = str(server.make_url("/v1"))
-    yield scripted
-    await server.close()
+async def broken(client: Client, request: ChatRequest, failures: int = 8) -> None:
+    """Fail until the breaker opens."""
+    for _ in range(failures):
+        with pytest.raises(EndpointUnavailable):
+            await client.complete(request)
 
 
 @pytest.fixture
@@ -125,9 +117,7 @@ async def test_one_request_at_a_time_probes(client: Client, ask: Ask, clock: Fak
 
     async with serving(error(500)) as endpoint:
         request = ask(endpoint=endpoint.url, retries=0)
-        for _ in range(8):
-            with pytest.raises(EndpointUnavailable):
-                await client.complete(request)
+        await broken(client, request)
         endpoint.script = [hold]
         clock.advance(3600)
         probe = asyncio.create_task(client.complete(request))
@@ -148,9 +138,7 @@ async def test_cancelled_probe_lets_another_go(client: Client, ask: Ask, clock: 
 
     async with serving(error(500)) as endpoint:
         request = ask(endpoint=endpoint.url, retries=0)
-        for _ in range(8):
-            with pytest.raises(EndpointUnavailable):
-                await client.complete(request)
+        await broken(client, request)
         endpoint.script = [hang]
         clock.advance(3600)
         probe = asyncio.create_task(client.complete(request))

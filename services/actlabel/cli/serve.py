@@ -1,13 +1,13 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
-from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.cli.running import run_with_host
+from actlabel.cli.running import run_process, run_with_host
+from actlabel.cli.stage_process import Role, run_stage_process
 from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
@@ -21,7 +21,7 @@ from actlabel.source.main import run as run_source
 log = get_log(__name__)
 
 
-class Role(StrEnum):
+class RoleName(StrEnum):
     """What a process can be."""
 
     ANNOTATOR = "annotator"
@@ -32,13 +32,16 @@ class Role(StrEnum):
     MIRROR = "mirror"
 
 
-_ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
-    Role.ANNOTATOR: run_annotator,
-    Role.CRITICIZER: run_criticizer,
-    Role.SAMPLER: run_sampler,
-    Role.REVIEW_GATEWAY: run_review_gateway,
-    Role.SOURCE: run_source,
-    Role.MIRROR: run_mirror,
+ROLES = {
+    role.name: role
+    for role in (
+        Role(name=RoleName.ANNOTATOR, run=run_annotator, offers_rpc=True),
+        Role(name=RoleName.CRITICIZER, run=run_criticizer, offers_rpc=True),
+        Role(name=RoleName.SAMPLER, run=run_sampler, offers_rpc=True),
+        Role(name=RoleName.REVIEW_GATEWAY, run=run_review_gateway),
+        Role(name=RoleName.SOURCE, run=run_source),
+        Role(name=RoleName.MIRROR, run=run_mirror),
+    )
 }
 
 
@@ -48,25 +51,25 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def serve(role: Annotated[Role, typer.Argument(help="which stage")]) -> None:
+def serve(role: Annotated[RoleName, typer.Argument(help="which stage")]) -> None:
     """Run one stage. Any number of processes may run the same one; stop with SIGTERM."""
-    run_with_host(lambda host: _until_stopped(host, role.value, _ROLES[role](host)), runs_stages=True)
+    run_process(lambda settings: run_stage_process(settings, ROLES[role]), runs_stages=True)
 
 
 def up() -> None:
     """Run every stage in one process on the embedded defaults; stop with Ctrl-C."""
-    run_with_host(lambda host: _until_stopped(host, "up", run_stages(host)), runs_stages=True)
+    run_with_host(_until_stopped, runs_stages=True)
 
 
-async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None]) -> None:
+async def _until_stopped(host: Host) -> None:
     runner, port = await serve_health(host.health, host=host.settings.host, port=host.settings.http_port)
-    log.info("The process is up.", role=role, http_port=port, stream=host.settings.stream.partition("?")[0])
+    log.info("The process is up.", role="up", http_port=port, stream=host.settings.stream.partition("?")[0])
     try:
         with stop_signals(host.stop):
-            await work
+            await run_stages(host)
     finally:
         await runner.cleanup()
-    log.info("The process has drained and ends.", role=role)
+    log.info("The process has drained and ends.", role="up")
 
 
 async def run_stages(host: Host) -> None:

@@ -44,7 +44,9 @@ async def _serve(host: Host, criticize: CriticizeItem, stack: AsyncExitStack) ->
     def register(server: grpc.aio.Server) -> None:
         add_CriticizerServicer_to_server(CriticizerService(criticize, host.campaigns), server)  # type: ignore[no-untyped-call]  # generated
 
-    server = serve_rpc(host=host.settings.host, port=host.settings.grpc_port, services=[SERVICE], register=register)
+    server = serve_rpc(
+        host=host.settings.host, port=host.settings.grpc_port, health_checks=host.health, services=[SERVICE], register=register
+    )
     _log.info("gRPC is served", stage=topics.CRITICIZER, port=await stack.enter_async_context(server))
 
 

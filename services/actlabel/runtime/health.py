@@ -5,6 +5,8 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from actlabel.core.errors import UserError
+
 Check = Callable[[], str | None]
 """Returns None when all is well, or one line that says what is not."""
 
@@ -25,6 +27,11 @@ class Health:
         """A failed one keeps work away for now."""
         self._readiness[name] = check
 
+    def forget(self) -> None:
+        """Drop every check: what they were about has ended."""
+        self._liveness.clear()
+        self._readiness.clear()
+
     def alive(self) -> list[str]:
         """List what is wrong, a line each; empty when alive."""
         return _failures(self._liveness)
@@ -35,9 +42,15 @@ class Health:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the three paths from an aiohttp application."""
-        app.router.add_get("/healthz", lambda _: _answer(self.alive()))
-        app.router.add_get("/readyz", lambda _: _answer(self.ready()))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", _metrics)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self.alive())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self.ready())
 
 
 def _failures(checks: dict[str, Check]) -> list[str]:
@@ -45,7 +58,7 @@ def _failures(checks: dict[str, Check]) -> list[str]:
     return [f"{name}: {why}" for name, why in answers if why is not None]
 
 
-async def _answer(failures: list[str]) -> web.Response:
+def _answer(failures: list[str]) -> web.Response:
     return web.Response(text="\n".join(failures) or "ok", status=503 if failures else 200)
 
 
@@ -54,11 +67,14 @@ async def _metrics(_: web.Request) -> web.Response:
 
 
 async def serve_health(health: Health, *, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Serve the signs of life; returns the runner (to clean up) and the port in use."""
+    """Serve the signs of life; returns the runner (to clean up) and the port in use. Raises ``UserError`` where the port is taken."""
     app = web.Application()
     health.add_routes(app)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    await site.start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise UserError(f"ACTLABEL_HTTP_PORT: {port} cannot be listened on ({error.strerror}); choose another") from error
     return runner, int(runner.addresses[0][1])

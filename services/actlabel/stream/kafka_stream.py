@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import NotUsableYet
 from actlabel.stream.kafka_address import parse_kafka_address
 from actlabel.stream.kafka_client import KafkaCluster, named, refusal
 from actlabel.stream.kafka_consumer import KafkaConsumer
@@ -22,11 +22,12 @@ _CONNECT_TIMEOUT_S: Final = 8.0
 async def open_kafka_stream(address: str, *, session_timeout_s: float, where: str = "ACTLABEL_STREAM") -> "KafkaStream":
     """Connect to an address (see ``kafka_address``) or a bare ``host:port[,host:port]``; ``where`` it was given.
 
-    Raises ``UserError``: no broker is there, it does not let us in, or a secret file cannot be used.
+    Raises ``NotUsableYet``: no broker is there, it does not let us in, or a secret file cannot be used. Another ``UserError``: the address
+    is none.
     """
     cluster = KafkaCluster(parse_kafka_address(address, where=where))
     if (why := await cluster.why_no_connection(_CONNECT_TIMEOUT_S)) is not None:
-        raise UserError(f"{where}: {why}")
+        raise NotUsableYet(f"{where}: {why}")
     topics = KafkaTopics(cluster)
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -34,7 +35,7 @@ async def open_kafka_stream(address: str, *, session_timeout_s: float, where: st
     except (KafkaError, OSError, TimeoutError) as error:
         await topics.close()
         why = str(refusal(error) or f"what listens at {cluster.address.servers} does not answer as Kafka does ({error!r}); see its log")
-        raise UserError(f"{where}: {why}") from error
+        raise NotUsableYet(f"{where}: {why}") from error
     return KafkaStream(cluster, topics, session_timeout_s=session_timeout_s)
 
 

@@ -8,15 +8,19 @@ import typer
 from actlabel.annotator.main import run as run_annotator
 from actlabel.cli.running import run_process, run_with_host
 from actlabel.cli.stage_process import Role, run_stage_process
+from actlabel.core.errors import UserError
 from actlabel.criticizer.main import run as run_criticizer
+from actlabel.host.dedicate import STAGES
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
 from actlabel.review_gateway.main import run as run_review_gateway
 from actlabel.runtime.health import serve_health
 from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
+from actlabel.runtime.settings import load_settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
+from actlabel.stream.kafka_address import is_kafka
 
 log = get_log(__name__)
 
@@ -51,9 +55,17 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def serve(role: Annotated[RoleName, typer.Argument(help="which stage")]) -> None:
+def serve(
+    role: Annotated[RoleName, typer.Argument(help="which stage")],
+    campaign: Annotated[
+        str | None, typer.Option(help="name or uid: work for it alone, see `campaign dedicate`; ACTLABEL_CAMPAIGN means the same")
+    ] = None,
+) -> None:
     """Run one stage. Any number of processes may run the same one; stop with SIGTERM."""
-    run_process(lambda settings: run_stage_process(settings, ROLES[role]), runs_stages=True)
+    settings = load_settings(**({} if campaign is None else {"campaign": campaign}))
+    if settings.campaign is not None and (role not in STAGES or not is_kafka(settings.stream)):
+        raise UserError(f"campaign {settings.campaign}: only {' and '.join(STAGES)} can work for one alone, and only on Kafka")
+    run_process(lambda chosen: run_stage_process(chosen, ROLES[role]), runs_stages=True, settings=settings)
 
 
 def up() -> None:

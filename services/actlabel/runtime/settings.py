@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
 
+    campaign: str | None = Field(
+        None,
+        min_length=1,
+        description="name or uid: this annotator or criticizer works for that campaign alone; see `actlabel campaign dedicate`",
+    )
+
     calls_in_flight: int = Field(
         512,
         ge=1,

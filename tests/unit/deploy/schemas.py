@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import kubernetes_validate.utils as core
 import referencing
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.protocols import Validator
 
 from tests.unit.deploy.rendered import ROOT, Document
@@ -40,7 +40,8 @@ def _validator(api_version: str, kind: str) -> Validator:
 
 @functools.cache
 def _core(api_version: str, kind: str) -> Validator:
-    name = f"{kind.lower()}-{api_version.replace('/', '-', 1) if '.' not in api_version else api_version.partition('.')[0] + '-' + api_version.rpartition('/')[2]}"
+    group, _, version = api_version.rpartition("/")
+    name = "-".join(part for part in (kind.lower(), group.partition(".")[0], version) if part)
     folder = f"kubernetes-json-schema/v{KUBERNETES}-local-strict"
     try:
         schema = core.schema_contents(f"{folder}/{name}.json", KUBERNETES)
@@ -58,10 +59,4 @@ def _pod_spec(_validator: Any, _flag: bool, spec: Any, _schema: Any) -> Iterator
     yield from _core("v1", "Pod").iter_errors(pod)
 
 
-def _with_pods() -> Any:
-    from jsonschema import validators  # noqa: PLC0415
-
-    return validators.extend(Draft202012Validator, {"x-pod-spec": _pod_spec})
-
-
-_WithPods: Final = _with_pods()
+_WithPods: Final = validators.extend(Draft202012Validator, {"x-pod-spec": _pod_spec})

@@ -117,7 +117,7 @@ def _strimzi_crds(work: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()).stdout  # noqa: S603 - our own words
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=tempfile.gettempdir()).stdout
 
 
 def compact(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +163,12 @@ def cron_job(ray_job: Mapping[str, Any]) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": ["schedule", "jobTemplate"],
-        "properties": {"schedule": _STRING, "suspend": {"type": "boolean"}, "jobTemplate": ray_job["properties"]["spec"]},
+        "properties": {
+            "schedule": _STRING,
+            "timeZone": _STRING,
+            "suspend": {"type": "boolean"},
+            "jobTemplate": ray_job["properties"]["spec"],
+        },
     }
     own = {"kind": {"const": "RayCronJob"}, "spec": spec}
     source = f"{ray_job['x-source']}; RayCronJob and authOptions written by hand after v1.7.0"

@@ -19,6 +19,10 @@ class Settings(BaseSettings):
         description="sqlite:///path, or kafka://host:port[,host:port]; with TLS and login see stream/README.md",
     )
     database: str = Field("sqlite:///.actlabel/actlabel.db", description="sqlite:///path, or postgresql://user@host:port/name")
+    database_password_file: Path | None = Field(
+        None,
+        description="of the user in ACTLABEL_DATABASE, instead of a password there; read at every connect: a rotated one needs no restart",
+    )
     storage: str = Field(".actlabel/storage", description="a folder, or any fsspec address (s3://…, gs://…)")
 
     secret_key_file: Path | None = Field(

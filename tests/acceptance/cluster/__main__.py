@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from tests.acceptance.cluster.local_overlay import LocalOverlay, Times
 from tests.acceptance.cluster.one_stage import scale_one_stage
 from tests.acceptance.cluster.overlays import apply, apply_every_overlay, refuses_what_breaks_the_rules, render
 from tests.acceptance.cluster.timeline import Timeline
+from tests.acceptance.cluster.whole_system import WholeSystem
 from tests.acceptance.pipeline import make_settings, system
 from tests.services.postgres_server import PostgresServer
 from tests.services.processes import CannotStartError
@@ -104,6 +104,8 @@ async def _on_services(
         timeline.note(f"the overlay external with the addresses of this machine: {apply(plane, manifests)} objects applied")
         if only in (None, "one-stage"):
             await scale_one_stage(plane, arena, work, timeline)
+        if only in (None, "whole-system"):
+            await WholeSystem(plane, arena, overlay, work, timeline).run(items)
 
 
 if __name__ == "__main__":

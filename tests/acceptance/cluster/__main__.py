@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--only", choices=["overlays", "one-stage", "whole-system"], help="one part of it")
     parser.add_argument("--folder", help="for data and logs, empty; kept")
     chosen = parser.parse_args()
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # nothing forks here without an exec
     for client in ("aiokafka", "asyncpg"):
         logging.getLogger(client).setLevel(logging.CRITICAL)
     try:

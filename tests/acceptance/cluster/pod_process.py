@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.acceptance.cluster.kube_client import Document, KubeClient
-from tests.acceptance.cluster.pod_spec import NotThereYet, PodSpec
+from tests.acceptance.cluster.pod_spec import NotThereYet, PodSpec, Prepared
 from tests.acceptance.cluster.prober import Prober
-from tests.services.processes import start
 
 _TICK_S: Final = 0.2
 _BACK_OFF_S: Final = 2.0
@@ -85,7 +84,7 @@ class PodProcess:
             return
         self.waits = None
         log = self._folder / "container.log"
-        self._process = start(prepared.command, log=log, environment=prepared.environment)
+        self._process = _start(prepared, log)
         self._probers = {name: Prober(self._spec.container[name], self.address) for name in _PROBES if name in self._spec.container}
         async with self._probing():
             while self._process.poll() is None and not self._deleted.is_set() and not self._must_restart():
@@ -177,6 +176,13 @@ class PodProcess:
             "containerStatuses": [container],
             "conditions": [{"type": kind, "status": str(holds)} for kind, holds in flags.items()],
         }
+
+
+def _start(prepared: Prepared, log: Path) -> "subprocess.Popen[bytes]":
+    """Start it; the kernel kills it with us. (Nothing of ours runs between fork and exec: gRPC's threads make that crash now and then.)"""
+    with log.open("ab") as output:
+        command = ["setpriv", "--pdeathsig", "KILL", *prepared.command]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=prepared.environment)
 
 
 def _now() -> str:

@@ -20,12 +20,24 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from actlabel.cli.serve import ROLES
 from actlabel.cli.stage_process import run_stage_process
+from actlabel.host.campaign_life import apply_campaign
+from actlabel.host.host import open_host
 from actlabel.runtime import readiness_log
+from actlabel.runtime.campaign_file import parse_campaign
 from actlabel.runtime.settings import Settings, load_settings
 from tests.services.processes import free_port
 from tests.services.secured_kafka import SecuredKafka
 
-_WAIT_S = 8.0
+_WAIT_S = 40.0
+_FILE = """
+name: birds
+task: {question: "Which?", labels: [bird, plane]}
+annotator: {endpoint: "http://127.0.0.1:1", model: m}
+criticizer: {endpoint: "http://127.0.0.1:1", model: m}
+sampler: {budget: 10}
+spend_cap_usd: 1
+partitions: 2
+"""
 _RIGHTS = {"topics": ("Describe", "Read", "Write"), "groups": ("Describe", "Read")}
 
 
@@ -56,6 +68,7 @@ class Case:
     settings: Callable[[Place], dict[str, Any]]
     says: str  # a pattern for the line
     repair: Callable[[Place], Any] | None = None  # None: nothing that a test can do
+    before: Callable[[Place], Any] | None = None
 
 
 class Probed:
@@ -125,6 +138,16 @@ def _mend_password(place: Place) -> None:
     shutil.copy(place.kafka.file("password"), place.folder / "password")
 
 
+async def _apply_without_topics(place: Place) -> None:
+    async with open_host(load_settings(**place.settings()), runs_stages=False) as host:
+        await host.campaigns.apply(parse_campaign(_FILE, where="birds"))
+
+
+async def _apply(place: Place) -> None:
+    async with open_host(load_settings(**place.settings()), runs_stages=False) as host:
+        await apply_campaign(host, parse_campaign(_FILE, where="birds"))
+
+
 _CASES = {
     "no key file": Case(
         role="sampler",
@@ -158,6 +181,13 @@ _CASES = {
         settings=lambda p: p.settings(stream=p.kafka.scram("stage")),
         says=r"annotator: Kafka refuses this client's user .*GroupAuthorizationFailed.* must allow groups",
         repair=lambda p: p.kafka.allow("stage", **_RIGHTS),
+    ),
+    "no topic": Case(
+        role="criticizer",
+        settings=lambda p: p.settings(),
+        before=_apply_without_topics,
+        says=r"topics: actlabel\.annotated\.\w+ does not exist, or .* may not see it .*`actlabel campaign apply` of birds makes it",
+        repair=_apply,
     ),
     "no broker": Case(
         role="source",
@@ -201,6 +231,8 @@ async def test_it_waits_unready_with_one_line_and_works_once_repaired(
     case: Case, tmp_path: Path, secured_kafka: SecuredKafka, postgres_address: str, log: Log
 ) -> None:
     place = Place(folder=tmp_path, kafka=secured_kafka, database=postgres_address)
+    if case.before is not None:
+        await case.before(place)
     try:
         async with serving(case.role, case.settings(place)) as process:
             said = await process.until(lambda status, text: bool(re.search(case.says, text)))

@@ -6,16 +6,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from actlabel.core import topics
 from actlabel.host.host import Host, open_host
+from actlabel.host.missing_topics import MissingTopics
 from actlabel.host.patience import Patience
 from actlabel.runtime.health import Health, serve_health
-from actlabel.runtime.lifecycle import stop_signals
+from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
 from actlabel.runtime.readiness_log import ReadinessLog
 from actlabel.runtime.rpc import serve_rpc
 from actlabel.runtime.settings import Settings
 from actlabel.stream.cancelling import cancel_all
-from actlabel.stream.kafka_address import is_kafka
+from actlabel.stream.kafka_address import is_kafka, parse_kafka_address
 
 log = get_log(__name__)
 _PATIENCE_S: Final = 5.0
@@ -36,6 +38,8 @@ async def run_stage_process(settings: Settings, role: Role) -> None:
     Where processes share a Kafka it stays when something is out of reach, and says what (``Patience``); on embedded files, where a person
     looks on, it says so and ends. Raises ``UserError`` for wrong usage, ``Fatal`` when a restart is needed.
     """
+    if waits := is_kafka(settings.stream):
+        parse_kafka_address(settings.stream, where="ACTLABEL_STREAM")  # before it waits for anything: no repair elsewhere makes it one
     health, stop = Health(), asyncio.Event()
     patience = Patience(health, stop)
     process = _Process(settings, role, health, stop, patience)
@@ -45,7 +49,7 @@ async def run_stage_process(settings: Settings, role: Role) -> None:
     try:
         with stop_signals(stop):
             async with process.probes():
-                await (patience.run(process.work) if is_kafka(settings.stream) else process.work())
+                await (patience.run(process.work) if waits else process.work())
     finally:
         await cancel_all([telling], patience_s=_PATIENCE_S)
         await runner.cleanup()
@@ -67,13 +71,17 @@ class _Process:
         async with open_host(self._settings, runs_stages=True, health=self._health, stop=self._stop) as host:
             self._patience.opened()
             if not self._role.offers_rpc:
-                await self._role.run(host)
+                await self._run(host)
                 return
             await self._server.aclose()  # the port is the role's from here on
             try:
-                await self._role.run(host)
+                await self._run(host)
             finally:
                 await self._answer()
+
+    async def _run(self, host: Host) -> None:
+        watching = [MissingTopics(host, self._role.name).run()] if self._role.name in topics.READS else []
+        await run_together(self._role.run(host), *watching)
 
     @asynccontextmanager
     async def probes(self) -> AsyncIterator[None]:

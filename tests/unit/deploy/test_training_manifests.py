@@ -1,10 +1,13 @@
-"""Training: the job by hand and the nightly one are the same, on the Ray that was tested, with locked doors."""
+"""Training: the job by hand and the recurring one are the same, on the Ray that was tested, with locked doors."""
 
 import re
+import shlex
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from actlabel.cli.app import build
 from tests.unit.deploy.rendered import ROOT, of_kind, overlay
 
 pytestmark = pytest.mark.kubectl
@@ -14,8 +17,26 @@ def _job() -> Any:
     return of_kind(overlay("production"), "RayJob")["training"]["spec"]
 
 
-def test_the_nightly_job_is_the_one_by_hand():
-    assert of_kind(overlay("production"), "RayCronJob")["nightly-training"]["spec"]["jobTemplate"] == _job()
+def test_the_recurring_job_is_the_one_by_hand_when_a_round_is_due():
+    recurring = of_kind(overlay("production"), "RayCronJob")["recurring-training"]["spec"]["jobTemplate"]
+    assert recurring == _job() | {"entrypoint": f'{_job()["entrypoint"]} --when "$TRAIN_WHEN"'}
+
+
+def test_the_command_is_one_that_our_command_line_takes():
+    """Carried out as the submitter's shell does: names of the environment replaced, split into words."""
+    for entrypoint in (
+        _job()["entrypoint"],
+        of_kind(overlay("production"), "RayCronJob")["recurring-training"]["spec"]["jobTemplate"]["entrypoint"],
+    ):
+        line = re.sub(r"\$(\w+)", lambda match: _settings()[match[1]], entrypoint)
+        program, command, *arguments = shlex.split(line)
+        assert (program, command) == ("actlabel", "train")
+        known = {name for option in get_command(build()).commands["train"].params for name in option.opts}  # type: ignore[attr-defined]
+        assert {word for word in arguments if word.startswith("--")} <= known
+
+
+def _settings() -> Any:
+    return next(d["data"] for d in overlay("production") if d["kind"] == "ConfigMap" and d["metadata"]["name"].startswith("training-"))
 
 
 def test_ray_is_the_version_that_was_tested():
@@ -34,10 +55,9 @@ def test_the_mode_is_one_that_the_operator_knows():
 
 
 def test_workers_are_as_elastic_as_the_command_says():
-    data = next(d["data"] for d in overlay("production") if d["kind"] == "ConfigMap" and d["metadata"]["name"].startswith("training-"))
-    low, high = re.search(r"--workers (\d+)-(\d+)", data["TRAIN_OPTIONS"]).groups()  # type: ignore[union-attr]
+    low, high = re.search(r"--workers (\d+)-(\d+)", _settings()["TRAIN_OPTIONS"]).groups()  # type: ignore[union-attr]
     (workers,) = _job()["rayClusterSpec"]["workerGroupSpecs"]
-    assert (workers["minReplicas"], workers["maxReplicas"]) == (int(low), int(high))
+    assert 0 == workers["minReplicas"] < int(low) <= workers["maxReplicas"] == int(high), "a round that is not due costs no GPU"
     assert _job()["rayClusterSpec"]["enableInTreeAutoscaling"] is True
 
 

@@ -8,9 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from actlabel.cli.serve import Role
 from actlabel.runtime.settings import Settings
-from tests.unit.deploy.rendered import ROOT
+from tests.unit.deploy.rendered import ROOT, roles
 
 _DEPLOY: Final = ROOT / "deploy"
 _LEAVING_S: Final = 30
@@ -36,7 +35,7 @@ def test_it_fits_the_specification(compose: Any):
 
 
 def test_every_role_is_there_under_its_name(compose: Any, stages: dict[str, Any]):
-    assert stages.keys() == {role.value for role in Role}
+    assert stages.keys() == roles()
     assert all(compose["services"][name] is stages[name] for name in stages)
 
 

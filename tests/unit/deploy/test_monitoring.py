@@ -36,6 +36,7 @@ def test_every_stage_is_scraped_where_it_answers():
     monitor: Any = of_kind(overlay("production"), "PodMonitor")["stages"]["spec"]
     for deployment in of_kind(overlay("production"), "Deployment").values():
         template: Any = deployment["spec"]["template"]
-        assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+        (term,) = monitor["selector"]["matchExpressions"]
+        assert template["metadata"]["labels"][term["key"]] in term["values"]
         ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
         assert {endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]} <= ports

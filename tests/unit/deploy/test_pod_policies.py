@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from actlabel.cli.serve import Role
 from actlabel.runtime.settings import Settings
 from actlabel.stream.kafka_address import parse_kafka_address
-from tests.unit.deploy.rendered import OVERLAYS, Document, name_of, of_kind, overlay, pods, settings
+from tests.unit.deploy.rendered import OVERLAYS, Document, name_of, of_kind, overlay, pods, roles, settings, stages
 
 pytestmark = pytest.mark.kubectl
 each_overlay = pytest.mark.parametrize("name", OVERLAYS)
@@ -18,7 +17,7 @@ _UNITS: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
 def _stages(name: str) -> Mapping[str, Any]:
-    return of_kind(overlay(name), "Deployment")
+    return stages(overlay(name))
 
 
 def _spec(deployment: Document) -> Any:
@@ -37,14 +36,14 @@ def _bytes(quantity: str) -> int:
 @each_overlay
 def test_every_role_has_its_deployment_and_nothing_else_has(name: str):
     """Adding a stage is one file in the base: forgetting it fails here."""
-    assert {tuple(_container(one)["args"][:2]) for one in _stages(name).values()} == {("serve", role.value) for role in Role}
+    assert {tuple(_container(one)["args"][:2]) for one in _stages(name).values()} == {("serve", role) for role in roles()}
     assert all(_container(one)["command"] == ["actlabel"] for one in _stages(name).values())
 
 
 @each_overlay
 def test_every_pod_keeps_to_the_restricted_standard_and_writes_only_to_scratch(name: str):
     found = dict(pods(overlay(name)))
-    assert len(found) >= len(Role)
+    assert len(found) >= len(roles())
     for path, pod in found.items():
         spec: Any = pod["spec"]
         security = spec["securityContext"]

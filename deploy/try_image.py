@@ -92,7 +92,7 @@ class Image:
         """Start the entry point as the image's user, on a read-only root."""
         entry = json.loads(next(text for at, what, text in instructions() if at == stage and what == "ENTRYPOINT"))
         environment = {**self.stages[stage], **more}
-        inside = ["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *entry, *arguments]
+        inside = ["env", "-i", "-C", self.directory, *(f"{name}={value}" for name, value in environment.items()), *entry, *arguments]
         command = f"{_START} {shlex.join(inside)}"
         return subprocess.Popen(["unshare", "-m", "bash", "-c", command], env={"FOLDER": str(self.folder), "PATH": os.environ["PATH"]})
 

@@ -58,6 +58,12 @@ def test_an_image_runs_as_nobody_in_particular_and_says_what_it_is(stage: str):
         assert f"org.opencontainers.image.{label}=" in text
 
 
+def test_base_images_are_named_by_a_tag_that_says_a_version():
+    bases = [text.partition("=")[2] for stage, what, text in LINES if (stage, what) == ("", "ARG")]
+    assert len(bases) == 2
+    assert all(re.search(r":[a-z0-9.-]+$", base) and not base.endswith(":latest") for base in bases), bases
+
+
 def test_everything_is_installed_by_hash_or_is_our_own_wheel():
     installs = [text for _, what, text in LINES if what == "RUN" and "pip install" in text]
     assert len(installs) == 5

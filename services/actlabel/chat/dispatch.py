@@ -84,7 +84,8 @@ class Dispatcher:
         self._queued[lane] = None
         for lease in lane.leases():
             lease.waits(waiter.tokens, calls=1)
-        self._set_alarm(self._clock.monotonic())
+        if not all(route.endpoint.is_well() for route in lane.routes):
+            self._set_alarm(self._clock.monotonic())
 
     def _leave(self, lane: Lane, waiter: Waiter) -> None:
         """Stop waiting, however it ended."""
@@ -116,8 +117,7 @@ class Dispatcher:
     def _has_room(self, lane: Lane, endpoint: Endpoint) -> bool:
         if lane.model.adaptive and endpoint.in_flight >= endpoint.bound.bound:
             return False
-        well = endpoint.breaker.state == "closed" and not endpoint.address.quiet_until_s
-        return well or endpoint.lets(self._clock.monotonic())
+        return endpoint.is_well() or endpoint.lets(self._clock.monotonic())
 
     def _occupy(self, lane: Lane, route: Route) -> Place:
         self.in_flight += 1

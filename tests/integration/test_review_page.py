@@ -331,7 +331,7 @@ async def test_answers_unsent_when_the_page_closes_are_sent_by_the_next_page(gat
         first = await shown_id(page)
         await page.route("**/submit", lambda route: route.abort())
         await page.keyboard.press("1")
-        await page.keyboard.press("Enter")
+        await accept(page)
         await expect(page.locator("#saving")).to_contain_text("1 unsent")
         again = await page.context.new_page()
         await again.goto(f"{gateway.url}/?campaign=stance")

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 
@@ -22,6 +21,7 @@ from actlabel.chat.claims import Claims
 from actlabel.chat.retry import backoff_s
 from actlabel.chat.strategy import Question
 from actlabel.core.errors import RetryLater
+from actlabel.core.values import value
 from actlabel.runtime import metrics
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import Clock
@@ -35,7 +35,7 @@ _CHANCE = random.Random()  # noqa: S311 - jitter is no secret
 _log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Paid:
     """What a call brought."""
 
@@ -43,7 +43,7 @@ class Paid:
     cost_usd: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Put:
     result_id: str
     uid: str

@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 
 from actlabel.cli.app import build
-from tests.unit.deploy.rendered import ROOT, of_kind, overlay
+from tests.unit.deploy.rendered import ROOT, of_kind, overlay, pods
 
 pytestmark = pytest.mark.kubectl
 
@@ -67,3 +67,19 @@ def test_a_gpu_is_asked_for_where_it_is_used_and_its_taint_is_borne():
     assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
     assert _job()["rayClusterSpec"]["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0"}
+
+
+def test_the_autoscaler_that_kuberay_adds_is_locked_in_too_and_alone_has_a_token():
+    """The namespace would refuse the head's pod otherwise, and the driver could ask for pods."""
+    cluster = _job()["rayClusterSpec"]
+    own, spec = cluster["autoscalerOptions"], cluster["headGroupSpec"]["template"]["spec"]
+    assert own["securityContext"] == spec["containers"][0]["securityContext"]
+    assert {mount["name"] for mount in own["volumeMounts"]} == {"autoscaler-scratch", "api-token"}
+    assert {mount["name"] for mount in own["volumeMounts"]} <= {volume["name"] for volume in spec["volumes"]}
+    assert "api-token" not in {mount["name"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert own["resources"]["limits"]["memory"]
+
+
+def test_labels_that_kuberay_selects_by_are_left_to_it():
+    for _, pod in pods([of_kind(overlay("production"), "RayJob")["training"]]):
+        assert not [label for label in pod["metadata"]["labels"] if label.startswith("ray.io/") or label == "app.kubernetes.io/name"]

@@ -126,6 +126,8 @@ class Standin:
         in_flight = self._served
         number, attempt = self.log.arrival(question, _caller(request))
         outcome = "abandoned"
+        if self._site is None:  # it was being read while all connections were cut
+            self.log.fault("cut", [number])
         try:
             response = await self._answer(request, question, number, attempt, in_flight)
             outcome = str(response.status)

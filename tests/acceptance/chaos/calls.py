@@ -34,7 +34,7 @@ class Repeats:
     by_reason: Counter[str] = field(default_factory=Counter)
     scripted: Counter[str] = field(default_factory=Counter)  # status or fault → requests
     unlost: list[tuple[str, Request]] = field(default_factory=list)  # reason and earlier call, where no process lost it
-    lost: int = 0  # calls in flight, or just answered, at all losses together
+    lost: int = 0  # calls in flight, or just answered, at all losses together, and those that could not be claimed
 
 
 def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out: Sequence[tuple[float, float]]) -> Repeats:
@@ -53,6 +53,7 @@ def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out
             reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or _woke_up(same, later, of_caller[later.caller])
             reason = reason or _handed_over(same, database_out)
             found.by_reason[reason] += 1
+            found.lost += reason == NO_CLAIM
             if reason in {HANDOVER, UNEXPLAINED}:
                 found.unlost.append((reason, earlier))
     return found

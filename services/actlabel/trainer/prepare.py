@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actlabel.classifiers.choose import choose_model
+from actlabel.classifiers.contents import Contents, contents_of
+from actlabel.classifiers.port import Defaults, Features, ModelKind
 from actlabel.core.errors import UserError
-from actlabel.trainer.contents import Contents, contents_of
 from actlabel.trainer.losses import ABSENT, Ints
-from actlabel.trainer.models.choose import choose_model
-from actlabel.trainer.models.port import Defaults, Features, ModelKind
 from actlabel.trainer.objectives import OBJECTIVES, Objective, Request
 from actlabel.trainer.plan import TrainingPlan
 from actlabel.trainer.records import Records, label_numbers, read_records

@@ -14,10 +14,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from actlabel.classifiers.port import Defaults, Features
 from actlabel.runtime.log import get_log
 from actlabel.trainer.guards import RiskWatch, WeightFacts, weight_facts
 from actlabel.trainer.losses import Batch, Ints, weighted_items
-from actlabel.trainer.models.port import Defaults, Features
 from actlabel.trainer.objectives import Objective
 from actlabel.trainer.order import Order, share
 from actlabel.trainer.ranks import Ranks, State

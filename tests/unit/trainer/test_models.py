@@ -16,15 +16,15 @@ import torch
 import transformers
 from PIL import Image
 
+from actlabel.classifiers.choose import choose_model
+from actlabel.classifiers.cnn import ConvNetKind
+from actlabel.classifiers.contents import Contents, contents_of
+from actlabel.classifiers.ngrams import BUCKETS, NgramKind, ngram_buckets
+from actlabel.classifiers.pictures import decode
+from actlabel.classifiers.ragged import Ragged, write_ragged
 from actlabel.core.errors import UserError
 from actlabel.dataset.table import IMAGE
-from actlabel.trainer.contents import Contents, contents_of
 from actlabel.trainer.evaluate import plain_accuracy, weighted_accuracy
-from actlabel.trainer.models.choose import choose_model
-from actlabel.trainer.models.cnn import ConvNetKind
-from actlabel.trainer.models.ngrams import BUCKETS, NgramKind, ngram_buckets
-from actlabel.trainer.models.pictures import decode
-from actlabel.trainer.models.ragged import Ragged, write_ragged
 from tests.unit.trainer.digit_campaign import png
 
 TEXTS, IMAGES = (("text", "text"),), (("image", "image"),)

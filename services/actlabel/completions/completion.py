@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import orjson
 
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question, Refused
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question, Refused
 
 _EMPTY: Final[Mapping[str, Any]] = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": [], "object": {}, "null": None}
 _BARE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -23,7 +23,7 @@ def content(question: Question, opinion: Opinion) -> str:
     properties = question.schema["properties"] if question.schema else {name: {} for name in _BARE[question.task]}
     try:
         answer = {name: _value(name, schema, question, opinion) for name, schema in properties.items()}
-    except (AttributeError, TypeError, LookupError) as error:
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
         raise Refused(400, "invalid_schema", "response_format.json_schema.schema: is not a JSON schema") from error
     return orjson.dumps(answer).decode()
 

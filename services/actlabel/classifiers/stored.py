@@ -34,7 +34,7 @@ class StoredModel:
 def load_model(folder: Path) -> StoredModel:
     """Load what training left in ``models/<loss>/``. Raises ``UserError`` that names the file which does not fit."""
     description, labels = _description(folder), _labels(folder)
-    name = description.get("kind")
+    name = str(description.get("kind"))
     if name in _HUGGING_FACE:
         kind = huggingface_kind(str(folder), images=_HUGGING_FACE[name])
         model = kind.build(labels)

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from actlabel.core.errors import ActlabelError, Fatal, UserError
 from actlabel.trainer.plan import TrainingPlan, plan_from_json
+from actlabel.trainer.provenance import made_with
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -57,14 +58,24 @@ def execute(plan: TrainingPlan, lines: TextIO) -> dict[str, Any]:
     _say(lines, {"phase": "starting ray"})
     with _Relay(prepared.folder, lines):
         models = _fit(plan)
+    manifest = prepared.snapshot.manifest
     snapshot = {
         "sha256": prepared.snapshot.sha256,
         "items": prepared.snapshot.items,
-        "manifest": prepared.snapshot.manifest["offsets"],
+        "human": manifest["tally"]["human"],
+        "draws": manifest["tally"]["draws"],
+        "campaign": manifest["campaign"],
+        "manifest": manifest["offsets"],
         "undecidable_items_left_out": int((~prepared.records.usable).sum()),
         "mixed_draws": prepared.records.mixed_draws,
     }
-    results = {"snapshot": snapshot, "models": models, "selected": selected(plan, models), "seconds": round(time.monotonic() - begun, 3)}
+    results = {
+        "snapshot": snapshot,
+        "models": models,
+        "selected": selected(plan, models),
+        "made_with": made_with(),
+        "seconds": round(time.monotonic() - begun, 3),
+    }
     draft = plan.out / ".results.json"
     draft.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draft.replace(plan.out / "results.json")

@@ -126,7 +126,19 @@ def test_a_mistake_is_one_line_and_leaves_nothing(home: Path, words: tuple[str, 
 @pytest.fixture(scope="module")
 def trained(home: Path) -> subprocess.CompletedProcess[str]:
     """A round that is due by its reviews; Ray starts once for every test below."""
-    words = ("--out", "trained", "--loss", "act", "--loss", "merged-ce", "--epochs", "6", "--when", "50 reviews or 24h")
+    words = (
+        "--out",
+        "trained",
+        "--loss",
+        "act",
+        "--loss",
+        "merged-ce",
+        "--epochs",
+        "6",
+        "--when",
+        "50 reviews or 24h",
+        "--through-storage",
+    )
     done = _actlabel(home, "train", "digits", *words)
     assert done.returncode == 0, done.stderr
     return done
@@ -136,11 +148,11 @@ def trained(home: Path) -> subprocess.CompletedProcess[str]:
 def test_train_ends_with_a_table_and_files(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
     assert "act" in trained.stdout
     assert "best on held-out human labels" in trained.stdout
-    results = json.loads((home / "trained" / "round-1" / "results.json").read_text())
+    results = json.loads((_round(home) / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == ["act", "merged-ce"]
     assert results["snapshot"]["items"] == 200
     assert results["snapshot"]["manifest"]["ranges"]
-    again = _actlabel(home, "train", "digits", "--out", "trained/round-1")
+    again = _actlabel(home, "train", "digits", "--out", str(_round(home)))
     assert again.returncode == 2
 
 
@@ -150,7 +162,7 @@ def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: subp
     listed = _actlabel(home, "model", "list")
     assert "digits@1" in listed.stdout
     shown = json.loads(_actlabel(home, "model", "show", "digits").stdout)
-    results = json.loads((home / "trained" / "round-1" / "results.json").read_text())
+    results = json.loads((_round(home) / "results.json").read_text())
     assert shown["snapshot"]["sha256"] == results["snapshot"]["sha256"]
     assert (shown["snapshot"]["human"], shown["snapshot"]["draws"], shown["answers"]) == (60, {"1": 200}, 60)
     assert shown["metrics"]["name"] == results["selected"]
@@ -185,7 +197,7 @@ async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, 
         server.terminate()
         server.wait(60)
     assert server.returncode == 0, log.read_text()
-    model = load_model(home / "trained" / "round-1" / "models" / _chosen(home))
+    model = load_model(_round(home) / "models" / _chosen(home))
     assert len(items) == 40
     for item in items:
         chances = _chances(model, item.content.parts[0].media.inline)
@@ -194,6 +206,10 @@ async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, 
         assert item.critique.error_probability == pytest.approx(1 - chances[label], abs=2e-6)
     right = sum(item.annotation.label == item.id.partition("/")[0] for item in items)
     assert right > 20, "it has learned something"
+
+
+def _round(home: Path) -> Path:
+    return next((home / "trained").glob("round-1-*"))
 
 
 def _environment(home: Path, port: int) -> dict[str, str]:
@@ -229,7 +245,7 @@ async def _critiqued(host: Host, campaign: Campaign) -> AsyncIterator[Item]:
 
 
 def _chosen(home: Path) -> str:
-    return str(json.loads((home / "trained" / "round-1" / "results.json").read_text())["selected"])
+    return str(json.loads((_round(home) / "results.json").read_text())["selected"])
 
 
 def _chances(model: StoredModel, image: bytes) -> list[float]:

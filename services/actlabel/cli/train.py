@@ -1,6 +1,7 @@
 """``actlabel train``: models on the merged data set, ACT loss beside its baselines, as one Ray Train job."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from actlabel.host.host import Host
 from actlabel.model_registry.registry import check_name
 from actlabel.trainer.job import TrainingProgress, TrainingResults
 from actlabel.trainer.plan import BASELINES, LOSSES, TrainingPlan, check_plan, parse_workers
-from actlabel.trainer.rounds import Rounds, Trained, in_its_own_folder
+from actlabel.trainer.rounds import Rounds, Trained, in_its_own_folder, staging_address
 from actlabel.trainer.schedule import When, parse_when
 
 
@@ -43,6 +44,9 @@ def train(
     workers: Annotated[str, typer.Option(help="a number, or an elastic range like 1-4")] = "1",
     gpu: Annotated[bool, typer.Option("--gpu", help="one GPU per worker")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run in --out, on its own snapshot")] = False,
+    through_storage: Annotated[
+        bool, typer.Option("--through-storage", help="inputs, checkpoints and models go through ACTLABEL_STORAGE: for workers elsewhere")
+    ] = False,
     when: Annotated[
         str | None,
         typer.Option(help="only if so much has come since the last round: '500 reviews or 24h'; each round has its folder in --out"),
@@ -72,7 +76,8 @@ def train(
     check_plan(plan)
     chosen = None if when is None else parse_when(when)
     with items_bar() as bar:
-        done = run_with_host(_Work(campaign=campaign, plan=plan, register_as=register_as if register else None, when=chosen, bar=bar))
+        name = register_as if register else None
+        done = run_with_host(_Work(campaign=campaign, plan=plan, through_storage=through_storage, register_as=name, when=chosen, bar=bar))
     if isinstance(done, str):
         typer.echo(done)
         return
@@ -91,6 +96,7 @@ class _Work:
 
     campaign: str
     plan: TrainingPlan
+    through_storage: bool
     register_as: str | None  # None: not at all; empty: the campaign's name
     when: When | None
     bar: Progress
@@ -99,12 +105,15 @@ class _Work:
         """Do the work of the command; a line where there is nothing to do."""
         campaign = await host.campaigns.newest(self.campaign)
         rounds = Rounds(host, campaign)
+        plan = self.plan if not self.through_storage else replace(self.plan, staging=staging_address(host, campaign))
         if self.when is None:
-            return await self._train(rounds, self.plan)
-        return await rounds.when_due(self.when, lambda: self._next(rounds))
+            staging = None if plan.staging is None else f"{plan.staging}/{plan.out.resolve().name}"
+            return await self._train(rounds, replace(plan, staging=staging))
+        return await rounds.when_due(self.when, lambda: self._next(rounds, plan))
 
-    async def _next(self, rounds: Rounds) -> Trained:
-        return await self._train(rounds, in_its_own_folder(self.plan, await rounds.number()))
+    async def _next(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
+        number = await rounds.number()
+        return await self._train(rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
 
     async def _train(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
         name = None if self.register_as is None else check_name(self.register_as or self.campaign)

@@ -31,8 +31,8 @@ class Storage:
             raise UserError(f"ACTLABEL_STORAGE: {address!r} cannot be used ({error})") from error
 
     def path(self, key: str) -> str:
-        """Return where a key lies, as ``files`` names it."""
-        return f"{self._root}/{key}"
+        """Return where a key lies, as ``files`` names it; the address itself for an empty one."""
+        return f"{self._root}/{key}" if key else str(self._root)
 
     def put(self, folder: Path, key: str) -> None:
         """Write every file below a local folder under ``key``; what is there under the same name is replaced."""
@@ -43,6 +43,42 @@ class Storage:
                 self.files.put_file(str(file), target)
             except OSError as error:
                 raise RetryLater(f"ACTLABEL_STORAGE: {target} cannot be written ({error})") from error
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write one small file."""
+        target = self.path(key)
+        try:
+            self.files.makedirs(self.files._parent(target), exist_ok=True)  # noqa: SLF001 - as above
+            self.files.pipe_file(target, content)
+        except OSError as error:
+            raise RetryLater(f"ACTLABEL_STORAGE: {target} cannot be written ({error})") from error
+
+    def read(self, key: str) -> bytes | None:
+        """Return one small file; None where there is none."""
+        try:
+            self.files.invalidate_cache()  # another machine may just have written it
+            content: Any = self.files.cat_file(self.path(key))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RetryLater(f"ACTLABEL_STORAGE is out of reach ({error})") from error
+        return bytes(content)
+
+    def copy(self, key: str, folder: Path) -> None:
+        """Copy every file under ``key`` into a local folder, unchecked."""
+        for name in self.names(key):
+            where = folder / checked_name(name)
+            where.parent.mkdir(parents=True, exist_ok=True)
+            self._fetch(self.path(f"{key}/{name}"), where)
+
+    def remove(self, key: str) -> None:
+        """Remove everything under ``key``; nothing there is as good."""
+        try:
+            self.files.rm(self.path(key), recursive=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RetryLater(f"ACTLABEL_STORAGE is out of reach ({error})") from error
 
     def fetch(self, key: str, folder: Path, files: Iterable[StoredFile]) -> None:
         """Copy the named files of ``key`` into an existing local folder.

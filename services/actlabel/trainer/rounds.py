@@ -1,5 +1,6 @@
 """A round of training: the data frozen, a job, a version in the registry; and whether one is due. Imports neither torch nor ray."""
 
+import asyncio
 import json
 import shutil
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from actlabel.trainer.plan import TrainingPlan
 from actlabel.trainer.registration import register_run
 from actlabel.trainer.schedule import Since, When, described, is_due
 from actlabel.trainer.snapshot import make_snapshot
+from actlabel.trainer.staging import Staging
 
 OnProgress = Callable[[TrainingProgress], None]
 _ANSWERS: Final = "answers.json"
@@ -83,15 +85,21 @@ class Rounds:
             if not plan.resume:
                 _clear(plan.out)
             raise
-        if register_as is None:
-            return Trained(results=results, model=None)
-        model = await register_run(registry=self._registry, storage=storage, plan=plan, results=results, name=register_as, answers=answers)
+        model = None
+        if register_as is not None:
+            model = await register_run(
+                registry=self._registry, storage=storage, plan=plan, results=results, name=register_as, answers=answers
+            )
+        if plan.staging is not None:  # only now: until it is registered, a run can be resumed elsewhere
+            await asyncio.to_thread(Staging(plan.staging).remove)
         return Trained(results=results, model=model)
 
     async def _frozen(self, plan: TrainingPlan, on_progress: OnProgress) -> int:
         """Make the snapshot where there is none; returns how many answers were published before it."""
+        if plan.resume and plan.staging is not None and not plan.snapshot.exists():
+            await asyncio.to_thread(_fetch_frozen, plan)
         if plan.resume and plan.snapshot.exists():
-            return _kept_answers(plan.out / _ANSWERS)
+            return _kept_answers(plan.snapshot.parent / _ANSWERS)
         answers = await self._answers()  # before the offsets are frozen: what comes in between counts for the next round
         on_progress(TrainingProgress(phase="snapshot"))
         await make_snapshot(
@@ -101,13 +109,34 @@ class Rounds:
             lambda done, total: on_progress(TrainingProgress(phase="snapshot", done=done, total=total)),
         )
         (plan.out / _ANSWERS).write_text(json.dumps(answers), encoding="utf-8")
+        if plan.staging is not None:
+            await asyncio.to_thread(Staging(plan.staging).put_answers, answers)
         return answers
 
 
 def in_its_own_folder(plan: TrainingPlan, number: int) -> TrainingPlan:
-    """Put a round into a folder of its own below ``plan.out``; where an interrupted one left its snapshot there, go on with it."""
-    out = plan.out / f"round-{number}"
-    return replace(plan, out=out, snapshot=out / "snapshot", resume=(out / "snapshot").exists())
+    """Put a round into a folder of its own; where an interrupted one with the same options left its snapshot there, go on with it."""
+    name = f"round-{number}-{plan.config_sha256[:8]}"
+    out, staging = plan.out / name, None if plan.staging is None else f"{plan.staging}/{name}"
+    left = (out / "snapshot").exists() or (staging is not None and Staging(staging).has_inputs())
+    return replace(plan, out=out, snapshot=out / "snapshot", staging=staging, resume=left)
+
+
+def staging_address(host: Host, campaign: Campaign) -> str:
+    """Say where in storage the runs of a campaign have what their workers need."""
+    storage = host.settings.storage
+    root = storage if "://" in storage else str(Path(storage).resolve())
+    return f"{root}/training/{campaign.uid}"
+
+
+def _fetch_frozen(plan: TrainingPlan) -> None:
+    """Bring back the snapshot of a run that was interrupted on another machine, where it left one."""
+    assert plan.staging is not None, "the caller looked"
+    staging = Staging(plan.staging)
+    if staging.has_inputs():
+        plan.out.mkdir(parents=True, exist_ok=True)
+        staging.fetch_snapshot(plan)
+        (plan.out / _ANSWERS).write_text(json.dumps(staging.answers()), encoding="utf-8")
 
 
 def _clear(out: Path) -> None:

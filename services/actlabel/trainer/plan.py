@@ -18,8 +18,10 @@ LOSSES: Final = (
 BASELINES: Final = ("human-only", "machine-only", "merged-ce", "merged-gce", "merged-smooth", "ipw", "snipw", "forward")
 """What ``act`` is measured against on the same data; ``random-review`` needs labels of its own."""
 
-_WHERE_AND_HOW: Final = {"out", "workers", "gpu", "resume", "checkpoint_interval_s", "max_failures", "threads", "ray_address", "staging"}
-"""Fields that do not change the result, so that a resumed run may have others."""
+_WHERE_AND_HOW: Final = {
+    *("snapshot", "out", "workers", "gpu", "resume", "checkpoint_interval_s", "max_failures", "threads", "ray_address", "staging"),
+}
+"""Fields that do not change the result, so that a resumed run may have others. The snapshot counts by its bytes, not by its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ _INPUTS: Final = "inputs"
 _LISTING: Final = "inputs.json"
 _MODELS: Final = "models"
 _PROGRESS: Final = "progress.json"
-_RANDOM_REVIEW: Final = "random-review.parquet"
 _ANSWERS: Final = "answers.json"
 
 
@@ -52,8 +51,6 @@ class Staging:
         if (there := self._listing()) is not None:
             _check_same(there, plan)
             return
-        if plan.random_review is not None:
-            shutil.copyfile(plan.random_review, plan.out / "run" / _RANDOM_REVIEW)
         listed = [*_files(plan.snapshot, "snapshot/"), *_files(plan.out / "run", "run/")]
         self._storage.put(plan.snapshot, f"{_INPUTS}/snapshot")
         self._storage.put(plan.out / "run", f"{_INPUTS}/run")
@@ -90,7 +87,7 @@ class Staging:
     @contextmanager
     def on_this_machine(self, plan: TrainingPlan) -> Iterator[TrainingPlan]:
         """Yield the plan with local places of its inputs, which the workers of one machine share; removed when the block ends well."""
-        folder = _own_folder(self._address)
+        folder = own_folder(self._address)
         with _locked(folder):
             if not (folder / "out").exists():
                 draft = folder / ".draft"
@@ -99,8 +96,7 @@ class Staging:
                 self._fetch(draft)
                 draft.rename(folder / "out")
         out = folder / "out"
-        review = None if plan.random_review is None else out / "run" / _RANDOM_REVIEW
-        yield replace(plan, out=out, snapshot=out / "snapshot", random_review=review)
+        yield replace(plan, out=out, snapshot=out / "snapshot")
         shutil.rmtree(folder, ignore_errors=True)
 
     def put_model(self, folder: Path) -> None:
@@ -136,12 +132,13 @@ def _check_same(there: list[StoredFile], plan: TrainingPlan) -> None:
         raise UserError(f"{plan.staging}: the interrupted run there had another snapshot than {plan.snapshot}; train into another --out")
 
 
-def _own_folder(address: str) -> Path:
-    """Make the folder of a run on this machine, of this user and nobody else: its name can be guessed, its content is trusted."""
+def own_folder(address: str, *, made: bool = True) -> Path:
+    """Return the folder of a run on this machine, ``made`` when missing. It is of this user and nobody else: its name can be guessed."""
     folder = Path(tempfile.gettempdir()) / f"actlabel-{os.getuid()}-{hashlib.sha256(address.encode()).hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise Fatal(f"{folder}: belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
+    if made:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            raise Fatal(f"{folder}: belongs to somebody else; remove it, or set TMPDIR to a folder of your own")
     return folder
 
 

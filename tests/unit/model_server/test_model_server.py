@@ -91,21 +91,6 @@ async def test_a_newer_version_answers_without_a_restart_unless_one_is_pinned(tm
                 assert [(known["id"], known["version"]) for known in (await response.json())["data"]] == [("stance", 1)]
 
 
-async def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actlabel.model_server.main._LOOK_S", 0.02)
-    async with asyncio.timeout(30), place(tmp_path, models="stance") as here:
-        await here.register("stance")
-        async with serving(here) as server:
-            await here.register("stance", scale=float("nan"))
-            while (await server.post(question(model="stance")))[1]["model"] == "stance@1":
-                async with server.session.get(f"{server.endpoint}/models") as response:
-                    if (await response.json())["data"][0]["version"] == 2:
-                        break
-            status, answer = await server.post(question())
-            assert (status, answer["model"]) == (200, "stance@1")
-            assert server.health.ready() == []
-
-
 async def test_many_models_take_turns_in_memory(tmp_path: Path) -> None:
     async with place(tmp_path) as here:
         for number in range(MOST_LOADED + 2):

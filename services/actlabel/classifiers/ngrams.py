@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from actlabel.trainer.contents import Contents
-from actlabel.trainer.losses import Ints
-from actlabel.trainer.models.port import Defaults
-from actlabel.trainer.models.ragged import Ragged, write_ragged
-from actlabel.trainer.models.saving import save_weights
+from actlabel.classifiers.contents import Content, Contents
+from actlabel.classifiers.port import Defaults, Encoded, Ints
+from actlabel.classifiers.ragged import Ragged, write_ragged
+from actlabel.classifiers.saving import save_weights
 
 BUCKETS: Final = 2**16
 _CHARACTER_GRAMS: Final = (3, 4, 5)  # of the UTF-8 bytes
@@ -75,12 +75,15 @@ class NgramFeatures:
 
     def batch(self, rows: Ints) -> dict[str, Tensor]:
         """See ``Features``."""
-        bags = [self._rows[int(row)] for row in rows]
-        sizes = np.array([len(bag) for bag in bags], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-        scales = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
-        buckets = np.concatenate(bags).astype(np.int32)
-        return {"buckets": torch.from_numpy(buckets), "starts": torch.from_numpy(starts), "scales": torch.from_numpy(scales)}
+        return _bags([self._rows[int(row)] for row in rows])
+
+
+def _bags(bags: Sequence[Encoded]) -> dict[str, Tensor]:
+    sizes = np.array([len(bag) for bag in bags], dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    scales = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes).astype(np.float32)
+    buckets = np.concatenate(bags).astype(np.int32)
+    return {"buckets": torch.from_numpy(buckets), "starts": torch.from_numpy(starts), "scales": torch.from_numpy(scales)}
 
 
 class NgramKind:
@@ -90,7 +93,15 @@ class NgramKind:
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """See ``ModelKind``."""
-        write_ragged(folder, (ngram_buckets(content.text) for content in contents), "int32")
+        write_ragged(folder, (self.row(content) for content in contents), "int32")
+
+    def row(self, content: Content) -> Encoded:
+        """See ``ModelKind``: the buckets of the text, int32."""
+        return ngram_buckets(content.text)
+
+    def collate(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """See ``ModelKind``."""
+        return _bags(rows)
 
     def features(self, folder: Path) -> NgramFeatures:
         """See ``ModelKind``."""

@@ -1,6 +1,6 @@
 """A small convolutional net for images of any size. Legend: B items, H = W = 32 pixels, C classes."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from actlabel.trainer.contents import Contents, need_image
-from actlabel.trainer.losses import Ints
-from actlabel.trainer.models.pictures import decode
-from actlabel.trainer.models.port import Defaults
-from actlabel.trainer.models.saving import save_weights
+from actlabel.classifiers.contents import Content, Contents, need_image
+from actlabel.classifiers.pictures import decode
+from actlabel.classifiers.port import Defaults, Encoded, Ints
+from actlabel.classifiers.saving import save_weights
 
 SIDE_PIXELS: Final = 32
 
@@ -64,9 +63,18 @@ class ConvNetKind:
         """See ``ModelKind``."""
         shape = (len(contents), 3, SIDE_PIXELS, SIDE_PIXELS)
         pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for row, image in enumerate(_resized(contents)):
-            pixels[row] = image
+        for number, content in enumerate(contents):
+            pixels[number] = self.row(content)
         pixels.flush()
+
+    def row(self, content: Content) -> Encoded:
+        """See ``ModelKind``: uint8 [3, H, W]."""
+        image = decode(need_image(content), content.name).resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BILINEAR)
+        return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+    def collate(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """See ``ModelKind``."""
+        return {"pixels": torch.from_numpy(np.stack(rows))}
 
     def features(self, folder: Path) -> PixelFeatures:
         """See ``ModelKind``."""
@@ -83,9 +91,3 @@ class ConvNetKind:
     def describe(self) -> dict[str, Any]:
         """See ``ModelKind``."""
         return {"kind": "cnn", "input": f"RGB image, resized to {SIDE_PIXELS}x{SIDE_PIXELS}, uint8 channels first", "version": 1}
-
-
-def _resized(contents: Contents) -> Iterator[npt.NDArray[np.uint8]]:
-    for content in contents:
-        image = decode(need_image(content), content.name).resize((SIDE_PIXELS, SIDE_PIXELS), Image.Resampling.BILINEAR)
-        yield np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)

@@ -45,7 +45,7 @@ class Question:
         """Decode the first image; raises ``Refused`` when there is none or it is no base64 data URL."""
         head, _, data = self.images[0].partition(";base64,") if self.images else ("", "", "")
         if not head.startswith("data:"):
-            raise Refused(400, "invalid_image_url", "the stand-in reads images from data URLs (data:image/png;base64,…) only")
+            raise Refused(400, "invalid_image_url", "images are read from data URLs (data:image/png;base64,…) only")
         try:
             return base64.b64decode(data, validate=True)
         except binascii.Error as error:
@@ -100,7 +100,7 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("model"), str):
         raise Refused(400, "invalid_request", "model: a string is required")
     if document.get("stream"):
-        raise Refused(400, "unsupported", "stream: the stand-in answers at once; leave it out")
+        raise Refused(400, "unsupported", "stream: answers come whole here; leave it out")
     return document
 
 

@@ -1,12 +1,16 @@
 """Which model a word means."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from actlabel.classifiers.cnn import ConvNetKind
+from actlabel.classifiers.huggingface import huggingface_kind
+from actlabel.classifiers.ngrams import NgramKind
+from actlabel.classifiers.port import ModelKind
 from actlabel.core.errors import UserError
-from actlabel.trainer.models.cnn import ConvNetKind
-from actlabel.trainer.models.huggingface import huggingface_kind
-from actlabel.trainer.models.ngrams import NgramKind
-from actlabel.trainer.models.port import ModelKind
+
+BUILT_IN: Final[Mapping[str, Callable[[], ModelKind]]] = {"cnn": ConvNetKind, "ngrams": NgramKind}
+"""Kinds that need nothing but torch."""
 
 
 def choose_model(word: str, columns: Sequence[tuple[str, str]]) -> ModelKind:

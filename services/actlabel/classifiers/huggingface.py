@@ -1,6 +1,7 @@
 """Any Hugging Face image or text classifier. Code from a model's repository is never run, and only safetensors are loaded."""
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from actlabel.classifiers.contents import Content, Contents, need_image
+from actlabel.classifiers.pictures import decode
+from actlabel.classifiers.port import Defaults, Encoded, Features, Ints, ModelKind
+from actlabel.classifiers.ragged import Ragged, write_ragged
 from actlabel.core.errors import UserError
-from actlabel.trainer.contents import Contents, need_image
-from actlabel.trainer.losses import Ints
-from actlabel.trainer.models.pictures import decode
-from actlabel.trainer.models.port import Defaults, Features, ModelKind
-from actlabel.trainer.models.ragged import Ragged, write_ragged
 
 MAX_TOKENS: Final = 512
 
@@ -83,14 +83,16 @@ class TokenFeatures:
 
     def batch(self, rows: Ints) -> dict[str, Tensor]:
         """See ``Features``."""
-        texts = [self._rows[int(row)] for row in rows]
-        longest = max(len(text) for text in texts)
-        ids = np.full((len(texts), longest), self._pad_id, dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, text in enumerate(texts):
-            ids[row, : len(text)] = text
-            mask[row, : len(text)] = 1
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        return _padded([self._rows[int(row)] for row in rows], self._pad_id)
+
+
+def _padded(texts: Sequence[Encoded], pad_id: int) -> dict[str, Tensor]:
+    ids = np.full((len(texts), max(len(text) for text in texts)), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
 
 class TextKind:
@@ -108,8 +110,16 @@ class TextKind:
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """See ``ModelKind``."""
-        ids = (self._tokenizer(content.text, truncation=True, max_length=self._max_tokens)["input_ids"] for content in contents)
-        write_ragged(folder, (np.asarray(row, dtype=np.int32) for row in ids), "int32")
+        write_ragged(folder, (self.row(content) for content in contents), "int32")
+
+    def row(self, content: Content) -> Encoded:
+        """See ``ModelKind``: token ids, int32."""
+        ids = self._tokenizer(content.text, truncation=True, max_length=self._max_tokens)["input_ids"]
+        return np.asarray(ids, dtype=np.int32)
+
+    def collate(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """See ``ModelKind``."""
+        return _padded(rows, int(self._tokenizer.pad_token_id))
 
     def features(self, folder: Path) -> Features:
         """See ``ModelKind``."""
@@ -142,8 +152,12 @@ class ImageFileFeatures:
 
     def batch(self, rows: Ints) -> dict[str, Tensor]:
         """See ``Features``."""
-        images = [decode(self._rows[int(row)].tobytes(), f"row {row}") for row in rows]
-        return {"pixel_values": self._processor(images, return_tensors="pt")["pixel_values"]}
+        return _processed([self._rows[int(row)] for row in rows], self._processor)
+
+
+def _processed(files: Sequence[Encoded], processor: Any) -> dict[str, Tensor]:
+    images = [decode(file.tobytes(), f"image {number}") for number, file in enumerate(files)]
+    return {"pixel_values": processor(images, return_tensors="pt")["pixel_values"]}
 
 
 class ImageKind:
@@ -158,12 +172,17 @@ class ImageKind:
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """See ``ModelKind``. Every image is decoded once, so that one that is none is found before training begins."""
-        write_ragged(folder, (self._checked(need_image(content), content.name) for content in contents), "uint8")
+        write_ragged(folder, (self.row(content) for content in contents), "uint8")
 
-    @staticmethod
-    def _checked(data: bytes, name: str) -> Any:
-        decode(data, name)
+    def row(self, content: Content) -> Encoded:
+        """See ``ModelKind``: the bytes of the image, which were decoded once to see that they can be."""
+        data = need_image(content)
+        decode(data, content.name)
         return np.frombuffer(data, dtype=np.uint8)
+
+    def collate(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """See ``ModelKind``."""
+        return _processed(rows, self._processor)
 
     def features(self, folder: Path) -> Features:
         """See ``ModelKind``."""

@@ -1,12 +1,12 @@
 """An opinion as a chat completion whose content fits the JSON schema of the request."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question, Refused
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question, Refused
 
 _EMPTY: Final[Mapping[str, Any]] = {"string": "", "number": 0, "integer": 0, "boolean": False, "array": [], "object": {}, "null": None}
 _BARE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -23,9 +23,17 @@ def content(question: Question, opinion: Opinion) -> str:
     properties = question.schema["properties"] if question.schema else {name: {} for name in _BARE[question.task]}
     try:
         answer = {name: _value(name, schema, question, opinion) for name, schema in properties.items()}
-    except (AttributeError, TypeError, LookupError) as error:
+    except (AttributeError, TypeError, LookupError, RecursionError) as error:
         raise Refused(400, "invalid_schema", "response_format.json_schema.schema: is not a JSON schema") from error
     return orjson.dumps(answer).decode()
+
+
+def allowed_labels(question: Question) -> Sequence[str] | None:
+    """Return the labels that an annotation may have; None where the request does not say."""
+    properties = question.schema.get("properties", {})
+    label = properties.get("label") if isinstance(properties, Mapping) else None
+    names = label.get("enum") if isinstance(label, Mapping) else None
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else None
 
 
 def _value(name: str, schema: Mapping[str, Any], question: Question, opinion: Opinion) -> Any:
@@ -84,8 +92,13 @@ def tokens(text: str) -> int:
     return len(text) // 4 + 3
 
 
-def body(question: Question, text: str, *, number: int, at_s: float, finish_reason: str = "stop") -> bytes:
-    """Wrap the content as the JSON of a chat completion; ``number`` makes its id, ``at_s`` is seconds since 1970."""
+def body(
+    question: Question, text: str, *, number: int, at_s: float, finish_reason: str = "stop", more: Mapping[str, Any] | None = None
+) -> bytes:
+    """Wrap the content as the JSON of a chat completion; ``number`` makes its id, ``at_s`` is seconds since 1970.
+
+    ``more``: what the protocol does not know, under the name ``actlabel``; clients ignore it.
+    """
     completion_tokens = tokens(text)
     return orjson.dumps(
         {
@@ -99,6 +112,7 @@ def body(question: Question, text: str, *, number: int, at_s: float, finish_reas
                 "completion_tokens": completion_tokens,
                 "total_tokens": question.prompt_tokens + completion_tokens,
             },
+            **({"actlabel": more} if more else {}),
         }
     )
 

@@ -1,13 +1,19 @@
 """What a kind of model must do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from actlabel.trainer.contents import Contents
-from actlabel.trainer.losses import Ints
+from actlabel.classifiers.contents import Content, Contents
+
+Ints = npt.NDArray[np.int64]
+Encoded = npt.NDArray[Any]
+"""One item as a kind of model reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +45,12 @@ class ModelKind(Protocol):
 
     def encode(self, contents: Contents, folder: Path) -> None:
         """Write the features of all items to an existing, empty folder. Raises ``UserError`` that names an item it cannot read."""
+
+    def row(self, content: Content) -> Encoded:
+        """Encode one item in memory, as ``encode`` does. Raises ``UserError`` that names an item it cannot read."""
+
+    def collate(self, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+        """Put encoded items together: the keyword arguments of the model's forward, as ``Features.batch`` returns them, on the CPU."""
 
     def features(self, folder: Path) -> Features:
         """Open what ``encode`` wrote."""

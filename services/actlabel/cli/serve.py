@@ -59,7 +59,7 @@ def up() -> None:
 
 
 async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None]) -> None:
-    runner, port = await serve_health(host.health, host=host.settings.host, port=host.settings.http_port)
+    runner, port = await serve_health(host.health, role=role, host=host.settings.host, port=host.settings.http_port)
     log.info("The process is up.", role=role, http_port=port, stream=host.settings.stream.partition("?")[0])
     try:
         with stop_signals(host.stop):

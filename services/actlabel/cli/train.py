@@ -1,9 +1,11 @@
 """``actlabel train``: models on the merged data set, ACT loss beside its baselines, as one Ray Train job."""
 
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -14,10 +16,16 @@ from actlabel.cli.export import items_bar
 from actlabel.cli.running import run_with_host
 from actlabel.core.errors import UserError
 from actlabel.host.host import Host
+from actlabel.runtime.campaigns import Campaign
+from actlabel.runtime.health import serve_health
 from actlabel.trainer.job import TrainingProgress, TrainingResults
 from actlabel.trainer.job import train as run_training
+from actlabel.trainer.meters import show_progress, show_results
 from actlabel.trainer.plan import BASELINES, LOSSES, TrainingPlan, check_plan, parse_workers
 from actlabel.trainer.snapshot import make_snapshot
+
+_LAST_SCRAPE_S: Final = 60.0
+"""How long an ended run waits for whoever collects its metrics."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -86,27 +94,48 @@ class _Work:
     async def __call__(self, host: Host) -> TrainingResults:
         """Do the work of the command."""
         chosen = await host.campaigns.newest(self.campaign)
+        async with _shown(host):
+            results = await self._carry_out(host, chosen)
+            show_results(chosen.uid, results)
+        return results
+
+    async def _carry_out(self, host: Host, chosen: Campaign) -> TrainingResults:
         if self.plan.resume and self.plan.snapshot.exists():
-            return await self._train()
+            return await self._train(chosen.uid)
         task = self.bar.add_task("snapshot", total=None)
         await make_snapshot(host, chosen, self.plan.snapshot, lambda done, total: self.bar.update(task, completed=done, total=total))
         self.bar.remove_task(task)
         try:
-            return await self._train()
+            return await self._train(chosen.uid)
         except UserError:
             # refused before training began: the corrected command shall find the place free
             shutil.rmtree(self.plan.snapshot)
             shutil.rmtree(self.plan.out / "run", ignore_errors=True)
             raise
 
-    async def _train(self) -> TrainingResults:
+    async def _train(self, uid: str) -> TrainingResults:
         shown = self.bar.add_task("preparing", total=None)
 
         def on_progress(progress: TrainingProgress) -> None:
+            show_progress(uid, progress)
             words = f"{progress.phase} {progress.model}".strip()
             self.bar.update(shown, description=words, completed=progress.done, total=progress.total or None)
 
         return await run_training(self.plan, on_progress)
+
+
+@asynccontextmanager
+async def _shown(host: Host) -> AsyncIterator[None]:
+    """Serve health and metrics while the block runs, where ``ACTLABEL_HTTP_PORT`` names a port; then until the end has been fetched."""
+    if not host.settings.http_port:
+        yield
+        return
+    runner, _ = await serve_health(host.health, role="train", host=host.settings.host, port=host.settings.http_port)
+    try:
+        yield
+        await host.health.scraped(most_s=_LAST_SCRAPE_S)
+    finally:
+        await runner.cleanup()
 
 
 def _print(results: TrainingResults, plan: TrainingPlan) -> None:

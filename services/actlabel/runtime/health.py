@@ -1,9 +1,15 @@
 """Signs of life over HTTP: ``/healthz`` (is this process alive), ``/readyz`` (may it get work, and if not why), ``/metrics``."""
 
+import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
+from platform import python_version
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from actlabel.runtime import metrics
+from actlabel.runtime.lifecycle import until
 
 Check = Callable[[], str | None]
 """Returns None when all is well, or one line that says what is not."""
@@ -13,7 +19,9 @@ class Health:
     """What a process knows about itself. Liveness never depends on Kafka, the database or a model."""
 
     def __init__(self) -> None:
-        """Begin without checks: alive and ready."""
+        """Begin without checks: alive and ready, of no role."""
+        self.role = ""
+        self._scraped = asyncio.Event()
         self._liveness: dict[str, Check] = {}
         self._readiness: dict[str, Check] = {}
 
@@ -37,7 +45,18 @@ class Health:
         """Serve the three paths from an aiohttp application."""
         app.router.add_get("/healthz", lambda _: _answer(self.alive()))
         app.router.add_get("/readyz", lambda _: _answer(self.ready()))
-        app.router.add_get("/metrics", _metrics)
+        app.router.add_get("/metrics", self._metrics)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        parts = {name: check() is None for name, check in self._readiness.items()} or {"process": True}
+        metrics.replace(metrics.READY, {(self.role, name): float(ready) for name, ready in parts.items()})
+        self._scraped.set()
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def scraped(self, *, most_s: float) -> bool:
+        """Wait until the metrics have been fetched once more; False where nobody came for ``most_s``."""
+        self._scraped.clear()
+        return await until(self._scraped, most_s)
 
 
 def _failures(checks: dict[str, Check]) -> list[str]:
@@ -49,12 +68,10 @@ async def _answer(failures: list[str]) -> web.Response:
     return web.Response(text="\n".join(failures) or "ok", status=503 if failures else 200)
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def serve_health(health: Health, *, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def serve_health(health: Health, *, role: str, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Serve the signs of life; returns the runner (to clean up) and the port in use."""
+    health.role = role
+    metrics.BUILD.labels(version("actlabel"), python_version()).set(1)
     app = web.Application()
     health.add_routes(app)
     runner = web.AppRunner(app, access_log=None)

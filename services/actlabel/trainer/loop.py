@@ -134,7 +134,8 @@ class _Progress:
         self.told_at = time.monotonic()
         document = {"model": self.name, "step": training.next_step, "steps": self.steps}
         done = self.index * self.steps + training.next_step
-        write_progress(self.prepared.folder, {**document, "done": done, "total": self.steps * len(self.prepared.plan.losses)})
+        facts = training.watch.recent_facts(self.prepared.training.batch_items)
+        write_progress(self.prepared.folder, {**document, **facts, "done": done, "total": self.steps * len(self.prepared.plan.losses)})
 
 
 def write_progress(folder: Path, document: dict[str, Any]) -> None:

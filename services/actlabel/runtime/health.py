@@ -43,9 +43,15 @@ class Health:
 
     def add_routes(self, app: web.Application) -> None:
         """Serve the three paths from an aiohttp application."""
-        app.router.add_get("/healthz", lambda _: _answer(self.alive()))
-        app.router.add_get("/readyz", lambda _: _answer(self.ready()))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self.alive())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        return _answer(self.ready())
 
     async def _metrics(self, _: web.Request) -> web.Response:
         parts = {name: check() is None for name, check in self._readiness.items()} or {"process": True}
@@ -64,7 +70,7 @@ def _failures(checks: dict[str, Check]) -> list[str]:
     return [f"{name}: {why}" for name, why in answers if why is not None]
 
 
-async def _answer(failures: list[str]) -> web.Response:
+def _answer(failures: list[str]) -> web.Response:
     return web.Response(text="\n".join(failures) or "ok", status=503 if failures else 200)
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +15,8 @@ from actlabel.core import topics
 from actlabel.host.host import open_host
 from actlabel.runtime.settings import Settings
 from actlabel.stream.port import TopicSettings
+from tests.services.dashboard_queries import dashboard_queries, filled_in
+from tests.services.prometheus_server import PrometheusServer
 from tests.unit.trainer import digit_campaign
 
 
@@ -42,8 +46,10 @@ async def _fill(folder: Path) -> None:
         await host.stream.producer().flush()
 
 
-def _actlabel(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "actlabel", *words], cwd=home, capture_output=True, text=True, timeout=300, check=False)
+def _actlabel(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "actlabel", *words]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_export_writes_the_data_set_once(home: Path) -> None:
@@ -87,9 +93,13 @@ def test_a_mistake_is_one_line_and_leaves_nothing(home: Path, words: tuple[str, 
 
 
 @pytest.mark.ray
-def test_train_ends_with_a_table_and_files(home: Path) -> None:
-    done = _actlabel(home, "train", "digits", "--out", "trained", "--loss", "act", "--loss", "merged-ce", "--epochs", "3")
+def test_train_ends_with_a_table_and_files_and_the_dashboard_has_seen_it(home: Path, prometheus: PrometheusServer, free_port: int) -> None:
+    prometheus.scrape({"train": free_port})
+    begun_s, words = time.time(), ("--loss", "act", "--loss", "merged-ce", "--epochs", "60")
+    done = _actlabel(home, "train", "digits", "--out", "trained", *words, ACTLABEL_HTTP_PORT=str(free_port))
     assert done.returncode == 0, done.stderr
+    for query in dashboard_queries("actlabel-training"):
+        assert prometheus.over(filled_in(query.expr, rate="5s"), begun_s, time.time(), 0.5), f"no data for {query.where}"
     assert "act" in done.stdout
     assert "best on held-out human labels" in done.stdout
     results = json.loads((home / "trained" / "results.json").read_text())

@@ -1,11 +1,9 @@
 """``actlabel train``: models on the merged data set, ACT loss beside its baselines, as one Ray Train job."""
 
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,15 +15,12 @@ from actlabel.cli.running import run_with_host
 from actlabel.core.errors import UserError
 from actlabel.host.host import Host
 from actlabel.runtime.campaigns import Campaign
-from actlabel.runtime.health import serve_health
+from actlabel.runtime.health import shown_to_the_end
 from actlabel.trainer.job import TrainingProgress, TrainingResults
 from actlabel.trainer.job import train as run_training
-from actlabel.trainer.meters import show_progress, show_results
+from actlabel.trainer.meters import show_campaign, show_progress, show_results
 from actlabel.trainer.plan import BASELINES, LOSSES, TrainingPlan, check_plan, parse_workers
 from actlabel.trainer.snapshot import make_snapshot
-
-_LAST_SCRAPE_S: Final = 60.0
-"""How long an ended run waits for whoever collects its metrics."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -94,7 +89,8 @@ class _Work:
     async def __call__(self, host: Host) -> TrainingResults:
         """Do the work of the command."""
         chosen = await host.campaigns.newest(self.campaign)
-        async with _shown(host):
+        show_campaign(chosen)
+        async with shown_to_the_end(host.health, role="train", host=host.settings.host, port=host.settings.http_port):
             results = await self._carry_out(host, chosen)
             show_results(chosen.uid, results)
         return results
@@ -122,20 +118,6 @@ class _Work:
             self.bar.update(shown, description=words, completed=progress.done, total=progress.total or None)
 
         return await run_training(self.plan, on_progress)
-
-
-@asynccontextmanager
-async def _shown(host: Host) -> AsyncIterator[None]:
-    """Serve health and metrics while the block runs, where ``ACTLABEL_HTTP_PORT`` names a port; then until the end has been fetched."""
-    if not host.settings.http_port:
-        yield
-        return
-    runner, _ = await serve_health(host.health, role="train", host=host.settings.host, port=host.settings.http_port)
-    try:
-        yield
-        await host.health.scraped(most_s=_LAST_SCRAPE_S)
-    finally:
-        await runner.cleanup()
 
 
 def _print(results: TrainingResults, plan: TrainingPlan) -> None:

@@ -1,15 +1,19 @@
 """Signs of life over HTTP: ``/healthz`` (is this process alive), ``/readyz`` (may it get work, and if not why), ``/metrics``."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from platform import python_version
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from actlabel.runtime import metrics
 from actlabel.runtime.lifecycle import until
+
+_LAST_FETCH_S: Final = 60.0
 
 Check = Callable[[], str | None]
 """Returns None when all is well, or one line that says what is not."""
@@ -85,3 +89,20 @@ async def serve_health(health: Health, *, role: str, host: str, port: int) -> tu
     site = web.TCPSite(runner, host, port)
     await site.start()
     return runner, int(runner.addresses[0][1])
+
+
+@asynccontextmanager
+async def shown_to_the_end(health: Health, *, role: str, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the signs of life of a job while the block runs, unless ``port`` is 0; where it ended well, until that has been fetched.
+
+    Whoever collects metrics comes every 15 to 60 seconds: a job that left at once would take its results along.
+    """
+    if not port:
+        yield
+        return
+    runner, _ = await serve_health(health, role=role, host=host, port=port)
+    try:
+        yield
+        await health.scraped(most_s=_LAST_FETCH_S)
+    finally:
+        await runner.cleanup()

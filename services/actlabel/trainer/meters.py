@@ -1,12 +1,18 @@
 """What a training run shows while it runs and when it has ended. The process that waits for the job serves it; the workers write a file."""
 
 from actlabel.runtime import metrics
+from actlabel.runtime.campaigns import Campaign
 from actlabel.trainer.job import TrainingProgress, TrainingResults
+
+
+def show_campaign(campaign: Campaign) -> None:
+    """Name the campaign, for dashboards that find no review gateway."""
+    metrics.CAMPAIGN.labels(campaign.uid, campaign.name).set(1)
 
 
 def show_progress(uid: str, progress: TrainingProgress) -> None:
     """Show where the run stands; phases before the first step show nothing."""
-    if not progress.total:
+    if progress.phase != "training":
         return
     metrics.TRAIN_STEPS.labels(uid, "done").set(progress.done)
     metrics.TRAIN_STEPS.labels(uid, "total").set(progress.total)

@@ -7,10 +7,12 @@ trace follows an item through all processes, and no log line tells what an item 
 import asyncio
 import json
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
@@ -29,6 +31,7 @@ from tests.acceptance.data import Recording, synthetic
 from tests.acceptance.fleet import Fleet, Member, eventually
 from tests.acceptance.pipeline import System, system, working
 from tests.services.dashboard_queries import dashboard_queries, dashboards, filled_in
+from tests.services.nursery import Nursery
 from tests.services.otlp_collector import Collector, running_collector
 from tests.services.prometheus_server import PrometheusServer
 
@@ -40,19 +43,28 @@ STEP_S = 0.5
 SETTLED_S = 6.0  # the state of the campaigns is read every 5 s
 
 
-async def test_everything_can_be_seen(tmp_path: Path, kafka_settings: Settings, prometheus: PrometheusServer):
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[Nursery]:
+    """What the processes are forked from, so that starting seven costs the imports of one."""
+    made = Nursery(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_everything_can_be_seen(tmp_path: Path, kafka_settings: Settings, prometheus: PrometheusServer, nursery: Nursery):
     recording = synthetic(tmp_path, ITEMS)
     faults = Faults(latency_ms=40, rate_limit=0.03, nonsense=0.2, retry_after_s=0.2)
     async with running_collector() as collector, Standin(RecordedAnswers.load(recording.answers), faults) as endpoint:
         settings = kafka_settings.model_copy(update={"otlp_endpoint": SecretStr(collector.endpoint), "trace_ratio": 1.0})
         traced = {"ACTLABEL_OTLP_ENDPOINT": collector.endpoint, "ACTLABEL_TRACE_RATIO": "1", "ACTLABEL_LOG_FORMAT": "json"}
         async with system(tmp_path, settings, **traced) as arena:
+            arena.fleet.launch = nursery.start
             begun_s = time.time()
             campaign, deleted = await _run(arena, recording, endpoint.endpoint, prometheus)
-            await _every_query_has_data(prometheus, begun_s, campaign)
+            await _every_query_has_data(prometheus, begun_s)
             await eventually(lambda: _is_forgotten(prometheus, deleted), what="no series of the deleted campaign", within_s=20)
             merged = await arena.merged(campaign)
-            _end(arena.fleet)
+            await _end(arena.fleet)
         assert sum(item.HasField("review") for item in merged.values()) == 20
         _one_trace_follows_an_item(collector, campaign, merged)
         _logs_name_items_and_tell_nothing(arena.fleet, recording)
@@ -94,11 +106,11 @@ def _scrape(prometheus: PrometheusServer, fleet: Fleet) -> None:
     prometheus.scrape({member.name: member.http_port for member in fleet.members if member.alive})
 
 
-async def _every_query_has_data(prometheus: PrometheusServer, begun_s: float, campaign: Campaign) -> None:
+async def _every_query_has_data(prometheus: PrometheusServer, begun_s: float) -> None:
     empty, said = [], 0
     for name in dashboards().keys() - {TRAINING}:
         for query in dashboard_queries(name):
-            expr = filled_in(query.expr, rate="5s", campaign=campaign.uid if name == "actlabel-campaign" else ".*")
+            expr = filled_in(query.expr, rate="5s")
             found = await asyncio.to_thread(prometheus.over, expr, begun_s, time.time(), STEP_S)
             said += len(found)
             empty += [query.where] if not any(value != "NaN" for series in found for _, value in series["values"]) else []
@@ -117,11 +129,10 @@ async def _is_forgotten(prometheus: PrometheusServer, campaign: Campaign) -> boo
     return not prometheus.now(f'{{campaign="{campaign.uid}"}}')
 
 
-def _end(fleet: Fleet) -> None:
+async def _end(fleet: Fleet) -> None:
     """Let every process send its last spans."""
-    for member in fleet.members:
-        if member.alive:
-            assert member.terminate() == 0, member.log.read_text()[-2000:]
+    codes = await asyncio.gather(*(asyncio.to_thread(member.terminate) for member in fleet.members if member.alive))
+    assert set(codes) == {0}
 
 
 def _one_trace_follows_an_item(collector: Collector, campaign: Campaign, merged: dict[str, Item]) -> None:

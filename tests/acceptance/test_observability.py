@@ -76,8 +76,10 @@ async def _run(arena: System, recording: Recording, endpoint: str, prometheus: P
     campaign = await arena.apply("seen", endpoint, sampler__budget=20, mirror={}, **models)
     capped = await arena.apply("capped", endpoint, spend_cap_usd=0.0001, **models)
     deleted = await arena.apply("deleted", endpoint, sampler__budget=5, **models)
-    await arena.fleet.start_all(*topics.READS, topics.MIRROR, topics.SOURCE)
+    members = [arena.fleet.start(role) for role in (*topics.READS, topics.MIRROR)]
     _scrape(prometheus, arena.fleet)
+    await asyncio.gather(*(member.ready() for member in members))
+    await eventually(lambda: _is_seen(prometheus, campaign), what="the campaign seen before its first item")
     few = recording.items.with_name("few.jsonl")
     few.write_text("".join(recording.items.read_text().splitlines(keepends=True)[:40]))
     await arena.ingest(deleted, few)
@@ -90,7 +92,7 @@ async def _run(arena: System, recording: Recording, endpoint: str, prometheus: P
     await arena.fleet.start(topics.REVIEW_GATEWAY).ready()
     _scrape(prometheus, arena.fleet)
     reviewer = arena.reviewer(recording, campaign.name)
-    reviewer._think_s = STEP_S / 2
+    reviewer._think_s = STEP_S / 4
     async with working(reviewer):
         await arena.at_rest(campaign, reviewed=True)
     await asyncio.sleep(SETTLED_S)
@@ -100,6 +102,10 @@ async def _run(arena: System, recording: Recording, endpoint: str, prometheus: P
 
 async def _is_paused(arena: System, campaign: Campaign) -> bool:
     return bool((await arena.host.campaigns.status(campaign.uid)).pauses)
+
+
+async def _is_seen(prometheus: PrometheusServer, campaign: Campaign) -> bool:
+    return bool(await asyncio.to_thread(prometheus.now, f'actlabel_campaign_spend_usd{{campaign="{campaign.uid}"}} == 0'))
 
 
 def _scrape(prometheus: PrometheusServer, fleet: Fleet) -> None:
@@ -125,8 +131,10 @@ async def _every_query_has_data(prometheus: PrometheusServer, begun_s: float) ->
 
 
 async def _is_forgotten(prometheus: PrometheusServer, campaign: Campaign) -> bool:
-    assert prometheus.over(f'count({{campaign="{campaign.uid}"}})', time.time() - 60, time.time(), 1.0), "it was there"
-    return not prometheus.now(f'{{campaign="{campaign.uid}"}}')
+    assert await asyncio.to_thread(prometheus.over, f'count({{campaign="{campaign.uid}"}})', time.time() - 60, time.time(), 1.0), (
+        "it was there"
+    )
+    return not await asyncio.to_thread(prometheus.now, f'{{campaign="{campaign.uid}"}}')
 
 
 async def _end(fleet: Fleet) -> None:

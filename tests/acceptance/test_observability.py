@@ -33,6 +33,7 @@ from tests.acceptance.pipeline import System, system, working
 from tests.services.dashboard_queries import dashboard_queries, dashboards, filled_in
 from tests.services.nursery import Nursery
 from tests.services.otlp_collector import Collector, running_collector
+from tests.services.processes import free_port
 from tests.services.prometheus_server import PrometheusServer
 
 ITEMS = 200
@@ -40,7 +41,7 @@ TRAINING = "actlabel-training"
 PRICE = {"input_usd_per_million_tokens": 1.0, "output_usd_per_million_tokens": 1.0}
 MODEL = {"price": PRICE, "calls_in_flight": 8, "requests_per_minute": 6_000, "tokens_per_minute": 60_000_000, "max_output_tokens": 64}
 STEP_S = 0.5
-SETTLED_S = 6.0  # the state of the campaigns is read every 5 s
+REVIEWS = 20
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ async def test_everything_can_be_seen(tmp_path: Path, kafka_settings: Settings, 
             await eventually(lambda: _is_forgotten(prometheus, deleted), what="no series of the deleted campaign", within_s=20)
             merged = await arena.merged(campaign)
             await _end(arena.fleet)
-        assert sum(item.HasField("review") for item in merged.values()) == 20
+        assert sum(item.HasField("review") for item in merged.values()) == REVIEWS
         _one_trace_follows_an_item(collector, campaign, merged)
         _logs_name_items_and_tell_nothing(arena.fleet, recording)
 
@@ -73,14 +74,15 @@ async def test_everything_can_be_seen(tmp_path: Path, kafka_settings: Settings, 
 async def _run(arena: System, recording: Recording, endpoint: str, prometheus: PrometheusServer) -> tuple[Campaign, Campaign]:
     """Let a campaign be labelled and reviewed, another reach its spend cap, a third be deleted.
 
-    Of two gateways one ends when the reviews have arrived, so that the other publishes answers to what it never took in.
+    The gateway is replaced when the reviews have arrived, so that the next one publishes answers to what it never took in.
     """
     models: dict[str, Any] = {f"{block}__{name}": value for block in ("annotator", "criticizer") for name, value in MODEL.items()}
-    campaign = await arena.apply("seen", endpoint, sampler__budget=20, mirror={}, **models)
+    campaign = await arena.apply("seen", endpoint, sampler__budget=REVIEWS, mirror={}, **models)
     capped = await arena.apply("capped", endpoint, spend_cap_usd=0.0001, **models)
     deleted = await arena.apply("deleted", endpoint, sampler__budget=5, **models)
-    members = [arena.fleet.start(role) for role in (*topics.READS, topics.REVIEW_GATEWAY, topics.MIRROR)]
-    prometheus.scrape({member.name: member.http_port for member in members})
+    members = [arena.fleet.start(role) for role in (*topics.READS, topics.MIRROR)]
+    later = free_port()
+    prometheus.scrape({"later": later} | {member.name: member.http_port for member in members})
     await asyncio.gather(*(member.ready() for member in members))
     spent = f'max(actlabel_campaign_spend_usd{{campaign="{campaign.uid}", state="spent"}})'
     await eventually(lambda: _is_so(prometheus, f"{spent} == 0"), what="the campaign seen before its first item")
@@ -95,11 +97,15 @@ async def _run(arena: System, recording: Recording, endpoint: str, prometheus: P
     await eventually(lambda: _is_so(prometheus, f"{spent} > 0"), what="its cost seen")
     gateway = next(member for member in members if member.role == topics.REVIEW_GATEWAY)
     assert await asyncio.to_thread(gateway.terminate) == 0  # the collector of its last spans is in this process
+    gateway = arena.fleet.start(topics.REVIEW_GATEWAY, ACTLABEL_HTTP_PORT=str(later))
+    gateway.http_port = later
+    await gateway.ready()
     reviewer = arena.reviewer(recording, campaign.name)
     reviewer._think_s = STEP_S / 4
     async with working(reviewer):
         await arena.at_rest(campaign, reviewed=True)
-    await asyncio.sleep(SETTLED_S)
+    answered = f'max(actlabel_review_queue_items{{campaign="{campaign.uid}", state="answered"}}) == {REVIEWS}'
+    await eventually(lambda: _is_so(prometheus, answered), what="its answers seen")
     await delete_campaign(arena.host, deleted.name)
     return campaign, deleted
 
@@ -145,8 +151,8 @@ async def _end(fleet: Fleet) -> None:
 
 def _one_trace_follows_an_item(collector: Collector, campaign: Campaign, merged: dict[str, Item]) -> None:
     """Through the processes of all stages; the review is linked from a gateway that never took it in, as it would be after days."""
-    ways = [_spans(collector, campaign, item_id) for item_id, item in merged.items() if item.HasField("review")]
-    spans = next(way for way in ways if len({collector.instances[way[name].span_id] for name in ("review-gateway", "publish")}) == 2)
+    reviewed = next(item_id for item_id, item in merged.items() if item.HasField("review"))
+    spans = {span.name: span for span in collector.traces[trace_id_of(campaign.uid, reviewed)]}
     assert set(spans) - {"sampler"} == {"ingest", "annotator", "criticizer", "emission", "review-gateway", "publish"}
     way = ["ingest", "annotator", "criticizer", "emission", "review-gateway"]
     for parent, child in pairwise(way):
@@ -157,10 +163,6 @@ def _one_trace_follows_an_item(collector: Collector, campaign: Campaign, merged:
     assert [link.span_id for link in spans["publish"].links] == [spans["review-gateway"].span_id]
     dead = [span for trace in collector.traces.values() for span in trace if _outcome(span) == "dead"]
     assert dead, "what was put aside has a trace that says so"
-
-
-def _spans(collector: Collector, campaign: Campaign, item_id: str) -> dict[str, Span]:
-    return {span.name: span for span in collector.traces[trace_id_of(campaign.uid, item_id)]}
 
 
 def _outcome(span: Span) -> str:

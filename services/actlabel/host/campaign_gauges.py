@@ -101,7 +101,7 @@ def _show_campaigns(campaigns: Sequence[Campaign], positions: Sequence[Position]
     lag: Values = {(at.uid, stage): records for at in positions for stage, records in at.lag.items()}
     metrics.replace(metrics.CAMPAIGN_LAG, lag | {(uid, "emission"): emission.get(uid, 0.0) for uid in known})
     metrics.replace(metrics.SPEND_CAP, {(campaign.uid,): campaign.file.spend_cap_usd for campaign in campaigns})
-    money = {(row["uid"], state): float(row[state]) for row in rows["money"] for state in ("spent", "held", "lost")}
+    money: Values = {(row["uid"], state): float(row[state]) for row in rows["money"] for state in ("spent", "held", "lost")}
     nothing: Values = {(uid, state): 0.0 for uid in known for state in ("spent", "held", "lost")}
     metrics.replace(metrics.SPEND, nothing | _of(known, money))
 

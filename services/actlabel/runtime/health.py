@@ -57,11 +57,14 @@ class Health:
     async def _readyz(self, _: web.Request) -> web.Response:
         return _answer(self.ready())
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.Response:
         parts = {name: check() is None for name, check in self._readiness.items()} or {"process": True}
         metrics.replace(metrics.READY, {(self.role, name): float(ready) for name, ready in parts.items()})
-        self._scraped.set()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        response = web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await response.prepare(request)
+        await response.write_eof()
+        self._scraped.set()  # only now: who waits for this ends the process
+        return response
 
     async def scraped(self, *, most_s: float) -> bool:
         """Wait until the metrics have been fetched once more; False where nobody came for ``most_s``."""

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from actlabel.runtime.health import Health, serve_health
+from actlabel.runtime import metrics
+from actlabel.runtime.health import Health, serve_health, shown_to_the_end
 
 
 @pytest.fixture
@@ -48,3 +49,23 @@ async def test_a_job_that_ended_waits_for_one_more_fetch(served: tuple[Health, s
     await fetch(address)
     assert await waiting
     assert not await health.scraped(most_s=0.01)
+
+
+async def test_the_last_fetch_of_a_job_arrives_whole(free_port: int):
+    """The job ends as soon as it has been fetched; whoever fetched has everything, what was set last included."""
+    health, address = Health(), f"http://127.0.0.1:{free_port}"
+
+    async def collector() -> str:
+        said = ""
+        while True:
+            try:
+                said = await fetch(address)
+            except aiohttp.ClientError:
+                return said
+
+    for number in range(10):
+        async with shown_to_the_end(health, role="train", host="127.0.0.1", port=free_port):
+            collecting = asyncio.create_task(collector())
+            await health.scraped(most_s=20)
+            metrics.TRAIN_STEPS.labels("fetched", "done").set(number)
+        assert f'actlabel_train_steps{{campaign="fetched",state="done"}} {number}.0' in await collecting

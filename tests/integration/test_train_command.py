@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,9 @@ from actlabel.runtime.settings import Settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.stream.port import TopicSettings
 from tests.acceptance.fleet import eventually
+from tests.services.dashboard_queries import dashboard_queries, filled_in
 from tests.services.processes import free_port, listens, start, wait_until
+from tests.services.prometheus_server import PrometheusServer
 from tests.unit.trainer import digit_campaign
 
 
@@ -75,8 +79,10 @@ async def _answer(host: Host, uid: str, items: list[Item]) -> None:
             await session.execute("UPDATE review SET revision = 1, published_revision = 1 WHERE uid = $1 AND item_id = $2", uid, item.id)
 
 
-def _actlabel(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "actlabel", *words], cwd=home, capture_output=True, text=True, timeout=300, check=False)
+def _actlabel(home: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "actlabel", *words]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_export_writes_the_data_set_once(home: Path) -> None:
@@ -123,29 +129,35 @@ def test_a_mistake_is_one_line_and_leaves_nothing(home: Path, words: tuple[str, 
     assert not [path for path in (home / "x").rglob("*") if path.is_file()]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainedThere:
+    """What the command said, and between which moments (seconds since 1970) Prometheus looked at it."""
+
+    stdout: str
+    begun_s: float
+    ended_s: float
+
+
 @pytest.fixture(scope="module")
-def trained(home: Path) -> subprocess.CompletedProcess[str]:
-    """A round that is due by its reviews; Ray starts once for every test below."""
-    words = (
-        "--out",
-        "trained",
-        "--loss",
-        "act",
-        "--loss",
-        "merged-ce",
-        "--epochs",
-        "6",
-        "--when",
-        "50 reviews or 24h",
-        "--through-storage",
-    )
-    done = _actlabel(home, "train", "digits", *words)
+def trained(home: Path, prometheus: PrometheusServer) -> TrainedThere:
+    """A round that is due by its reviews, watched; Ray starts once for every test below."""
+    port, begun_s = free_port(), time.time()
+    prometheus.scrape({"train": port})
+    words = ["--out", "trained", "--loss", "act", "--loss", "merged-ce", "--epochs", "60", "--through-storage", "--when"]
+    done = _actlabel(home, "train", "digits", *words, "50 reviews or 24h", ACTLABEL_HTTP_PORT=str(port))
     assert done.returncode == 0, done.stderr
-    return done
+    return TrainedThere(stdout=done.stdout, begun_s=begun_s, ended_s=time.time())
 
 
 @pytest.mark.ray
-def test_train_ends_with_a_table_and_files(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
+def test_the_dashboard_has_seen_a_round(trained: TrainedThere, prometheus: PrometheusServer) -> None:
+    for query in dashboard_queries("actlabel-training"):
+        data = prometheus.over(filled_in(query.expr, rate="5s"), trained.begun_s, trained.ended_s, 0.5)
+        assert data, f"no data for {query.where}"
+
+
+@pytest.mark.ray
+def test_train_ends_with_a_table_and_files(home: Path, trained: TrainedThere) -> None:
     assert "act" in trained.stdout
     assert "best on held-out human labels" in trained.stdout
     results = json.loads((_round(home) / "results.json").read_text())
@@ -157,7 +169,7 @@ def test_train_ends_with_a_table_and_files(home: Path, trained: subprocess.Compl
 
 
 @pytest.mark.ray
-def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
+def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: TrainedThere) -> None:
     assert "registered as digits@1 " in trained.stdout
     listed = _actlabel(home, "model", "list")
     assert "digits@1" in listed.stdout
@@ -178,7 +190,7 @@ def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: subp
 
 
 @pytest.mark.ray
-async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
+async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, trained: TrainedThere) -> None:
     images = digit_campaign.write_test_folder(home / "second", items=40)
     port, log = free_port(), home / "model.log"
     server = start([sys.executable, "-m", "actlabel", "serve", "model"], log=log, environment=_environment(home, port))

@@ -114,7 +114,7 @@ class Asker:
             await self._campaigns.pause(campaign.uid, self.stage, str(error))
             if isinstance(error, SpendCapReached) and await present_cap(campaign, self._campaigns) > error.cap_usd:
                 await self._campaigns.lift(campaign.uid, self.stage, str(error))  # raised since the call was refused
-            metrics.PAUSES.labels(self.stage, campaign.name).inc()
+            metrics.PAUSES.labels(self.stage, campaign.uid).inc()
             _log.warning("a campaign is paused", stage=self.stage, campaign=campaign.name, reason=str(error))
         raise CampaignPaused(str(error)) from error
 

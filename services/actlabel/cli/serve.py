@@ -82,7 +82,7 @@ async def _serve_models(settings: Settings, database: Database, clock: Clock) ->
 @asynccontextmanager
 async def _signs_of_life(settings: Settings, health: Health, stop: asyncio.Event, *, role: str, **facts: str) -> AsyncIterator[None]:
     """Answer probes, and set ``stop`` at a signal, while the block runs."""
-    runner, port = await serve_health(health, host=settings.host, port=settings.http_port)
+    runner, port = await serve_health(health, role=role, host=settings.host, port=settings.http_port)
     log.info("The process is up.", role=role, http_port=port, **facts)
     try:
         with stop_signals(stop):

@@ -14,7 +14,10 @@ from actlabel.cli.export import items_bar
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
 from actlabel.model_registry.registry import check_name
+from actlabel.runtime.campaigns import Campaign
+from actlabel.runtime.health import shown_to_the_end
 from actlabel.trainer.job import TrainingProgress, TrainingResults
+from actlabel.trainer.meters import show_campaign, show_progress, show_results
 from actlabel.trainer.plan import BASELINES, LOSSES, TrainingPlan, check_plan, parse_workers
 from actlabel.trainer.rounds import Rounds, Trained, in_its_own_folder, staging_address
 from actlabel.trainer.schedule import When, parse_when
@@ -104,6 +107,14 @@ class _Work:
     async def __call__(self, host: Host) -> Trained | str:
         """Do the work of the command; a line where there is nothing to do."""
         campaign = await host.campaigns.newest(self.campaign)
+        show_campaign(campaign)
+        async with shown_to_the_end(host.health, role="train", host=host.settings.host, port=host.settings.http_port):
+            done = await self._carry_out(host, campaign)
+            if isinstance(done, Trained):
+                show_results(campaign.uid, done.results)
+        return done
+
+    async def _carry_out(self, host: Host, campaign: Campaign) -> Trained | str:
         rounds = Rounds(host, campaign)
         plan = self.plan if not self.through_storage else replace(self.plan, staging=staging_address(host, campaign))
         if self.when is None:
@@ -120,6 +131,7 @@ class _Work:
         shown = self.bar.add_task("snapshot", total=None)
 
         def on_progress(progress: TrainingProgress) -> None:
+            show_progress(rounds.uid, progress)
             words = f"{progress.phase} {progress.model}".strip()
             self.bar.update(shown, description=words, completed=progress.done, total=progress.total or None)
 

@@ -27,6 +27,9 @@ class TrainingProgress:
     model: str = ""  # the loss being trained
     done: int = 0  # steps, over all losses; items of the snapshot
     total: int = 0
+    risk: float = 0.0  # of this model, mean of the last batches
+    max_weight: float = 0.0  # of an item, so far
+    ess_ratio: float = 0.0  # effective sample size of a batch, as a share of its items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +133,9 @@ async def _lines(process: asyncio.subprocess.Process, on_progress: Callable[[Tra
 def _progress(document: dict[str, Any]) -> TrainingProgress:
     if "phase" in document:
         return TrainingProgress(phase=document["phase"])
-    return TrainingProgress(phase="training", model=document["model"], done=document["done"], total=document["total"])
+    return TrainingProgress(
+        phase="training", **{name: document[name] for name in ("model", "done", "total", "risk", "max_weight", "ess_ratio")}
+    )
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:

@@ -137,6 +137,7 @@ class _Progress:
         self.told_at = time.monotonic()
         done = self.index * self.steps + training.next_step
         document = {"model": self.name, "step": training.next_step, "steps": self.steps}
+        document |= training.watch.recent_facts(self.prepared.training.batch_items)
         document |= {"done": done, "total": self.steps * len(self.prepared.plan.losses)}
         if self.prepared.plan.staging is not None:
             Staging(self.prepared.plan.staging).put_progress(document)

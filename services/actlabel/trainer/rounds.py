@@ -43,6 +43,11 @@ class Rounds:
         self._registry = Registry(host.database, host.clock)
         self._sql = load_statements("actlabel.trainer")
 
+    @property
+    def uid(self) -> str:
+        """Of the campaign."""
+        return self._campaign.uid
+
     async def since(self) -> Since:
         """Tell what has come since the last registered round."""
         last = await self._registry.last_of_campaign(self._campaign.uid)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from actlabel.cli.running import run_with_database
 from actlabel.model_registry.registry import ModelVersion, Registry
@@ -30,8 +30,9 @@ def list_models(
     async def work(registry: Registry) -> None:
         current = {known.name: known for known in await registry.current()}
         models = await registry.versions(name) if name else [await registry.find(known) for known in current]
+        first = Column("model", no_wrap=True)  # what one types next
         table = Table(
-            "model", "current", "kind", "loss", "accuracy", "95 % interval", "on", "campaign", "registered", box=None, header_style="dim"
+            first, "current", "kind", "loss", "accuracy", "95 % interval", "on", "campaign", "registered", box=None, header_style="dim"
         )
         for model in models:
             known = current[model.name]

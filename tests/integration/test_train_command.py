@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.classifiers.contents import Content
+from actlabel.classifiers.content import Content
 from actlabel.classifiers.stored import StoredModel, load_model
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics

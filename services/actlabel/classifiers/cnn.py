@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from actlabel.classifiers.contents import Content, Contents, need_image
+from actlabel.classifiers.content import Content, need_image
+from actlabel.classifiers.contents import Contents
 from actlabel.classifiers.pictures import decode
 from actlabel.classifiers.port import Defaults, Encoded, Ints
 from actlabel.classifiers.saving import save_weights

@@ -1,24 +1,16 @@
-"""The content of items as the models read it: one text and one image an item, in the order of the files."""
+"""The content of all items of a data set, as the models read it, in the order of the files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actlabel.core.errors import UserError
+from actlabel.classifiers.content import Content
 
 _BATCH_ITEMS: Final = 512
-
-
-class Content(NamedTuple):
-    """One item, with the name by which messages call it."""
-
-    name: str
-    text: str  # all text parts, one below the other; empty where there is none
-    image: bytes | None  # the first image, as it came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +48,3 @@ def contents_of(files: Sequence[Path], columns: Sequence[tuple[str, str]]) -> Co
         texts=tuple(name for name, kind in columns if kind == "text"),
         image=images[0] if images else None,
     )
-
-
-def need_image(content: Content) -> bytes:
-    """Return the image of an item. Raises ``UserError`` when it has none."""
-    if content.image is None:
-        raise UserError(f"item {content.name!r} has no image; choose a text model (--model ngrams), or leave such items out")
-    return content.image

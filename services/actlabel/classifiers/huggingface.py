@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from actlabel.classifiers.contents import Content, Contents, need_image
+from actlabel.classifiers.content import Content, need_image
+from actlabel.classifiers.contents import Contents
 from actlabel.classifiers.pictures import decode
 from actlabel.classifiers.port import Defaults, Encoded, Features, Ints, ModelKind
 from actlabel.classifiers.ragged import Ragged, write_ragged

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from actlabel.classifiers.contents import Content, Contents
+from actlabel.classifiers.content import Content
+from actlabel.classifiers.contents import Contents
 from actlabel.classifiers.port import Defaults, Encoded, Ints
 from actlabel.classifiers.ragged import Ragged, write_ragged
 from actlabel.classifiers.saving import save_weights

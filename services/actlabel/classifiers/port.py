@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from actlabel.classifiers.contents import Content, Contents
+from actlabel.classifiers.content import Content
+from actlabel.classifiers.contents import Contents
 
 Ints = npt.NDArray[np.int64]
 Encoded = npt.NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from actlabel.classifiers.contents import Content
+from actlabel.classifiers.content import Content
 from actlabel.completions import completion
 from actlabel.completions.protocol import Question, Refused, read_question
 from actlabel.model_server.domain import judge

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Final
 
-from actlabel.classifiers.contents import Content
+from actlabel.classifiers.content import Content
 from actlabel.completions.protocol import Refused
 from actlabel.core.errors import UserError
 from actlabel.model_server.ports import Answer, Predictor

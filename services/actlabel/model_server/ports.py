@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from actlabel.classifiers.contents import Content
+from actlabel.classifiers.content import Content
 from actlabel.core.errors import UserError
 
 Answer = Sequence[float] | UserError

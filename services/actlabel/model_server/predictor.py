@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actlabel.classifiers.contents import Content
+from actlabel.classifiers.content import Content
 from actlabel.classifiers.port import Encoded
 from actlabel.classifiers.stored import StoredModel, load_model
 from actlabel.core.errors import UserError

@@ -12,8 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pyarrow.fs import FSSpecHandler, PyFileSystem
-
 from actlabel.core.errors import Fatal, UserError
 from actlabel.runtime.storage import Storage, StoredFile, stored_file
 from actlabel.trainer.plan import TrainingPlan
@@ -34,8 +32,10 @@ class Staging:
         self._address = address
 
     @property
-    def ray_filesystem(self) -> PyFileSystem:
-        """Storage as Ray takes it for its checkpoints."""
+    def ray_filesystem(self) -> Any:
+        """Storage as Ray takes it for its checkpoints: a ``pyarrow.fs.FileSystem``."""
+        from pyarrow.fs import FSSpecHandler, PyFileSystem  # noqa: PLC0415 - see runtime/arrow.py
+
         return PyFileSystem(FSSpecHandler(self._storage.files))
 
     @property

@@ -19,7 +19,8 @@ from PIL import Image
 
 from actlabel.classifiers.choose import choose_model
 from actlabel.classifiers.cnn import ConvNetKind
-from actlabel.classifiers.contents import Content, Contents, contents_of
+from actlabel.classifiers.content import Content
+from actlabel.classifiers.contents import Contents, contents_of
 from actlabel.classifiers.ngrams import BUCKETS, NgramKind, ngram_buckets
 from actlabel.classifiers.pictures import decode
 from actlabel.classifiers.port import ModelKind

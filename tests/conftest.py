@@ -1,7 +1,7 @@
 """Real services for the tests: started once per run, on free ports and in temporary folders, and stopped at its end.
 
 What cannot start fails the run with one line that says what to install; nothing is skipped. A test that uses a service is marked by it,
-so that ``-m "not kafka and not postgres and not browser and not prometheus and not ray"`` is the subset that needs nothing.
+so that ``-m "not kafka and not postgres and not browser and not prometheus and not ray and not kubectl"`` is the subset that needs nothing.
 """
 
 import tempfile

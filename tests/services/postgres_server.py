@@ -68,6 +68,10 @@ class PostgresServer:
         command = (str(self._wheel.bin_path / "pg_isready"), "-q", "-h", str(self._data))
         return subprocess.run(command, check=False).returncode == 0
 
+    def file(self, name: str) -> Path:
+        """A file of its configuration."""
+        return self._data / name
+
     def freeze(self) -> None:
         """Let every process of it stand still: connections stay open and nothing answers."""
         self._signal_all(signal.SIGSTOP)

@@ -32,11 +32,21 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="another seed, other splits and another draw")] = 0,
     items: Annotated[int, typer.Option(min=100, max=1217, help="images to label; all by default")] = 1217,
     budget: Annotated[str, typer.Option(help="reviews: a count or a share of the items")] = "20%",
+    running: Annotated[str | None, typer.Option(help="http://host:port of a review gateway: use the system that runs there")] = None,
+    models_at: Annotated[
+        str, typer.Option(help="with --running: where its stages reach the models, served here")
+    ] = "http://127.0.0.1:8500",
 ) -> None:
-    """Label 1,217 handwritten digits with two small models and a scripted reviewer, train on the result, and report."""
+    """Label 1,217 handwritten digits with two small models and a scripted reviewer, train on the result, and report.
+
+    With --running every stage is one that runs already; ACTLABEL_STREAM, DATABASE, STORAGE and REVIEW_TOKEN_FILE are read as ever.
+    """
+    if serve and running is not None:
+        raise UserError("--serve and --running: the page of a running system is open already; leave --serve out")
     run, page = _rooms()
+    elsewhere = None if running is None else run.Elsewhere(review=running, models_at=models_at)
     configure_logs(level="warning", json=False)
-    plan = run.Plan(out=out, seed=seed, items=items, budget=budget)
+    plan = run.Plan(out=out, seed=seed, items=items, budget=budget, elsewhere=elsewhere)
     result = run.run_demo(plan, stages=run_stages, screen=open_screen(Console(stderr=True)))
     Console().print(results_table(result.summary))
     for path in (result.workspace.dataset, result.workspace.report, result.workspace.summary, result.workspace.training / "models"):

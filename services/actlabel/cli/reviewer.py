@@ -62,7 +62,7 @@ async def _remove(name: str) -> None:
 @asynccontextmanager
 async def _reviewers() -> AsyncIterator[Reviewers]:
     settings = load_settings()
-    database = await open_database(settings.database, connections=2)
+    database = await open_database(settings.database, connections=2, password_file=settings.database_password_file)
     try:
         yield Reviewers(database=database, clock=SystemClock())
     finally:

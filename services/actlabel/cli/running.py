@@ -8,6 +8,9 @@ from typing import Final, TypeVar
 import uvloop
 
 from actlabel.host.host import Host, open_host
+from actlabel.runtime.clock import Clock, SystemClock
+from actlabel.runtime.database.open import open_database
+from actlabel.runtime.database.port import Database
 from actlabel.runtime.failpoints import arm
 from actlabel.runtime.log import configure_logs
 from actlabel.runtime.settings import Settings, load_settings
@@ -31,6 +34,22 @@ def run_with_host(work: Callable[[Host], Awaitable[_T]], *, runs_stages: bool = 
     async def opened() -> _T:
         async with open_host(chosen, runs_stages=runs_stages) as host:
             return await work(host)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(opened())
+
+
+def run_with_database(work: Callable[[Settings, Database, Clock], Awaitable[_T]]) -> _T:
+    """Open the database alone, for what needs no stream; run ``work``, close it. Returns and raises as ``run_with_host`` does."""
+    settings = load_settings()
+    configure_logs(level=settings.log_level, json=settings.log_format == "json")
+
+    async def opened() -> _T:
+        database = await open_database(settings.database, connections=2)
+        try:
+            return await work(settings, database, SystemClock())
+        finally:
+            await database.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(opened())

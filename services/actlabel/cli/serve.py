@@ -1,20 +1,26 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.cli.running import run_with_host
+from actlabel.cli.running import run_with_database, run_with_host
 from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
+from actlabel.model_server.main import run as run_model_server
 from actlabel.review_gateway.main import run as run_review_gateway
-from actlabel.runtime.health import serve_health
+from actlabel.runtime.clock import Clock
+from actlabel.runtime.database.port import Database
+from actlabel.runtime.health import Health, serve_health
 from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
+from actlabel.runtime.settings import Settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
 
@@ -30,6 +36,7 @@ class Role(StrEnum):
     REVIEW_GATEWAY = "review-gateway"
     SOURCE = "source"
     MIRROR = "mirror"
+    MODEL = "model"
 
 
 _ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
@@ -49,7 +56,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(role: Annotated[Role, typer.Argument(help="which stage")]) -> None:
-    """Run one stage. Any number of processes may run the same one; stop with SIGTERM."""
+    """Run one stage, or the model server. Any number of processes may run the same one; stop with SIGTERM."""
+    if role is Role.MODEL:
+        run_with_database(_serve_models)
+        return
     run_with_host(lambda host: _until_stopped(host, role.value, _ROLES[role](host)), runs_stages=True)
 
 
@@ -59,11 +69,24 @@ def up() -> None:
 
 
 async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None]) -> None:
-    runner, port = await serve_health(host.health, role=role, host=host.settings.host, port=host.settings.http_port)
-    log.info("The process is up.", role=role, http_port=port, stream=host.settings.stream.partition("?")[0])
+    async with _signs_of_life(host.settings, host.health, host.stop, role=role, stream=host.settings.stream.partition("?")[0]):
+        await work
+
+
+async def _serve_models(settings: Settings, database: Database, clock: Clock) -> None:
+    health, stop = Health(), asyncio.Event()
+    async with _signs_of_life(settings, health, stop, role=Role.MODEL.value):
+        await run_model_server(settings=settings, database=database, clock=clock, health=health, stop=stop)
+
+
+@asynccontextmanager
+async def _signs_of_life(settings: Settings, health: Health, stop: asyncio.Event, *, role: str, **facts: str) -> AsyncIterator[None]:
+    """Answer probes, and set ``stop`` at a signal, while the block runs."""
+    runner, port = await serve_health(health, role=role, host=settings.host, port=settings.http_port)
+    log.info("The process is up.", role=role, http_port=port, **facts)
     try:
-        with stop_signals(host.stop):
-            await work
+        with stop_signals(stop):
+            yield
     finally:
         await runner.cleanup()
     log.info("The process has drained and ends.", role=role)

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, Protocol
 from actlabel.core.errors import UserError
 from actlabel.dataset.card import Tally, card
 from actlabel.dataset.folder import whole_folder
+from actlabel.dataset.layout import SCHEMA_VERSION
 from actlabel.dataset.merged import Merged
-from actlabel.dataset.parquet import ParquetSink
 from actlabel.dataset.plain import CsvSink, JsonLinesSink
 from actlabel.dataset.rows import Row, RowMaker
-from actlabel.dataset.table import SCHEMA_VERSION, schema
+from actlabel.runtime.arrow import arrow_at_hand
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.media import MediaStore
 
@@ -88,6 +88,9 @@ def label_set(campaign: Campaign, merged: Merged) -> tuple[str, ...]:
 
 
 def _sink(draft: Path, subject: _Subject) -> Sink:
+    with arrow_at_hand("a data set"):
+        from actlabel.dataset.parquet import ParquetSink  # noqa: PLC0415 - see runtime/arrow.py
+        from actlabel.dataset.table import schema  # noqa: PLC0415
     campaign, merged = subject.campaign, subject.merged
     facts = {"campaign": campaign.name, "campaign_uid": campaign.uid, "manifest_sha256": merged.manifest.sha256}
     form = schema(merged.layout, subject.labels, facts)

@@ -13,8 +13,9 @@ from typing import Final, Literal
 from actlabel.core.errors import UserError
 from actlabel.dataset.flat import Rank
 from actlabel.dataset.folder import sync
-from actlabel.dataset.followed_parts import JsonLinesPart, ParquetPart, PartFile
+from actlabel.dataset.followed_parts import JsonLinesPart, PartFile
 from actlabel.dataset.rows import Row
+from actlabel.runtime.arrow import arrow_at_hand
 
 FollowedFormat = Literal["jsonl", "parquet"]
 POSITION: Final = ".position.db"
@@ -101,7 +102,7 @@ class FollowedFiles:
         try:
             if self._open is None:
                 path = self._draft(self._last() + 1)
-                self._open = JsonLinesPart(path) if self._format == "jsonl" else ParquetPart(path)
+                self._open = JsonLinesPart(path) if self._format == "jsonl" else _columns(path)
             self._open.write(row)
         except OSError as error:
             raise UserError(f"{self._folder}: cannot be written ({error.strerror or error})") from error
@@ -138,6 +139,12 @@ class FollowedFiles:
         if self._open is not None:
             self._open.close()
         self._database.close()
+
+
+def _columns(path: Path) -> PartFile:
+    with arrow_at_hand("a followed export to Parquet"):
+        from actlabel.dataset.followed_parquet import ParquetPart  # noqa: PLC0415 - see runtime/arrow.py
+    return ParquetPart(path)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

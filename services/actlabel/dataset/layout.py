@@ -8,6 +8,9 @@ from actlabel.contracts.v1.item_pb2 import Content, Part
 
 Kind = Literal["text", "image"]
 
+SCHEMA_VERSION: Final = 1
+"""Of the data set; it goes into the manifest and into every Parquet file."""
+
 FIXED: Final = (
     *("id", "label", "label_id", "label_source", "model_label", "human_label", "p_error", "p_error_calibrated", "pi", "sampled"),
     *("draw", "block", "cell", "cell_selected", "cell_size", "rule", "outcome", "suggested_label", "annotator_model", "critic_model"),

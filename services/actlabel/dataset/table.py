@@ -6,10 +6,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from actlabel.dataset.layout import Layout
+from actlabel.dataset.layout import SCHEMA_VERSION, Layout
 from actlabel.dataset.rows import Row
-
-SCHEMA_VERSION: Final = 1
 
 IMAGE: Final = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 """An image as Hugging Face datasets stores it."""

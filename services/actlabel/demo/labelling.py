@@ -1,8 +1,8 @@
-"""The labelling part of the demo: every stage of the product in this process, until nothing moves any more."""
+"""The labelling part of the demo: a campaign from its images to rest."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from actlabel.core import topics
 from actlabel.core.errors import Fatal
 from actlabel.demo.reviewer import ScriptedReviewer
 from actlabel.demo.screen import Screen
-from actlabel.demo.workspace import Workspace
+from actlabel.demo.system import Stages, System
 from actlabel.host.campaign_life import apply_campaign
 from actlabel.host.host import Host, open_host
 from actlabel.host.progress import CampaignProgress, read_progress
@@ -22,9 +22,6 @@ from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.lifecycle import until
 from actlabel.stream.port import Partition
-
-Stages = Callable[[Host], Awaitable[None]]
-"""Runs every stage on a host until its ``stop``; the command line knows them all."""
 
 _LOOK_S = 0.5
 _FIRST_LABELS = 5
@@ -65,23 +62,22 @@ async def _whole(host: Host, stages: Stages) -> None:
 
 
 async def take(host: Host, campaign: Campaign, images: Path) -> None:
-    """Ingest a folder of images and seal the campaign, as `actlabel ingest --gold label --seal` does. Raises ``UserError``."""
+    """Ingest a folder of images and seal the campaign, as `actlabel ingest --gold label --seal` does. Raises ``UserError``.
+
+    A running system may have all of them from an earlier demo: then there is nothing to take and nothing to seal.
+    """
     register = host.register(campaign)
     await ingest(register, images, Fields(gold="label"), progress=lambda _what, _done, _all: None)
-    await host.campaigns.seal(campaign.uid)
+    if not (await host.campaigns.status(campaign.uid)).seals:
+        await host.campaigns.seal(campaign.uid)
 
 
-async def label(
-    workspace: Workspace, file: CampaignFile, images: Path, truth: Mapping[str, str], *, stages: Stages, screen: Screen
-) -> Labelled:
+async def label(system: System, file: CampaignFile, images: Path, truth: Mapping[str, str], *, screen: Screen) -> Labelled:
     """Take a campaign from its images to rest: annotated, criticized, drawn, reviewed by the script, merged."""
-    port = free_port()
-    reviewer = ScriptedReviewer(
-        address=f"http://127.0.0.1:{port}", token=workspace.token_file.read_text(encoding="ascii"), campaign=file.name, truth=truth
-    )
-    async with open_host(workspace.settings(review_port=port), runs_stages=True) as host:
+    reviewer = ScriptedReviewer(address=system.review, token=system.token, campaign=file.name, truth=truth)
+    async with open_host(system.settings, runs_stages=system.runs_stages) as host:
         campaign = await apply_campaign(host, file)
-        async with running(host, stages) as group:
+        async with running(host, system.stages) as group:
             await take(host, campaign, images)
             group.create_task(reviewer.work(host.stop))
             try:

@@ -17,10 +17,11 @@ from actlabel.dataset.export import export
 from actlabel.dataset.merged import read_merged
 from actlabel.demo.campaign import campaign_page, check_budget, write_campaign
 from actlabel.demo.digits import Digits, Splits, read_digits, split, true_labels, write_by_label, write_images
-from actlabel.demo.labelling import Labelled, Stages, label
+from actlabel.demo.labelling import Labelled, free_port, label
 from actlabel.demo.models import served
 from actlabel.demo.screen import Screen
 from actlabel.demo.splits_section import with_splits
+from actlabel.demo.system import Elsewhere, Stages, System, own_system, running_system
 from actlabel.demo.workspace import Workspace, fresh
 from actlabel.host.host import open_host
 from actlabel.report.collect import collect
@@ -46,6 +47,7 @@ class Plan:
     seed: int
     items: int  # images to label, at most
     budget: str  # reviews: a count, or a share like 20%
+    elsewhere: Elsewhere | None = None  # stages that run already; None: in this process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +59,19 @@ class Result:
 
 
 def run_demo(plan: Plan, *, stages: Stages, screen: Screen) -> Result:
-    """Do everything. Raises ``UserError`` before anything is made, for a budget or a folder that cannot be used."""
+    """Do everything. Raises ``UserError`` before anything is made, for a budget, an address or a folder that cannot be used."""
     begun_s = time.monotonic()
     check_budget(plan.budget)
+    elsewhere = None if plan.elsewhere is None else running_system(plan.elsewhere)
     workspace = fresh(plan.out, seed=plan.seed)
+    system = elsewhere or own_system(workspace, stages, review_port=free_port())
     digits = read_digits()
     splits = split(digits.labels, seed=plan.seed, items=plan.items)
     _write_inputs(workspace, digits, splits)
     screen.say(f"{len(splits.campaign)} images to label are in {workspace.images}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        labelled = runner.run(_label(plan, workspace, true_labels(digits, splits.campaign), splits, stages=stages, screen=screen))
-        numbers = runner.run(_conclude(plan, workspace, labelled, splits, screen=screen, begun_s=begun_s))
+        labelled = runner.run(_label(plan, system, workspace, true_labels(digits, splits.campaign), splits, screen=screen))
+        numbers = runner.run(_conclude(plan, system, workspace, labelled, splits, screen=screen, begun_s=begun_s))
     return Result(summary=numbers, workspace=workspace)
 
 
@@ -76,21 +80,21 @@ def _write_inputs(workspace: Workspace, digits: Digits, splits: Splits) -> None:
     write_by_label(workspace.test_images, digits, splits.test)
 
 
-async def _label(plan: Plan, workspace: Workspace, truth: Mapping[str, str], splits: Splits, *, stages: Stages, screen: Screen) -> Labelled:
-    with served(splits) as endpoint:
+async def _label(plan: Plan, system: System, workspace: Workspace, truth: Mapping[str, str], splits: Splits, *, screen: Screen) -> Labelled:
+    with served(splits, at=system.models_at) as endpoint:
         page = campaign_page(name=NAME, endpoint=endpoint, budget=plan.budget, audit_share=AUDIT_SHARE, seed=plan.seed)
         file = write_campaign(workspace.campaign, page)
-        labelled = await label(workspace, file, workspace.images, truth, stages=stages, screen=screen)
+        labelled = await label(system, file, workspace.images, truth, screen=screen)
     reviews = sum(labelled.progress.reviews.get(state, 0) for state in ("answered", "undecidable"))
     write_random_review(workspace.random_review, truth, reviews=reviews, seed=plan.seed)
     return labelled
 
 
 async def _conclude(
-    plan: Plan, workspace: Workspace, labelled: Labelled, splits: Splits, *, screen: Screen, begun_s: float
+    plan: Plan, system: System, workspace: Workspace, labelled: Labelled, splits: Splits, *, screen: Screen, begun_s: float
 ) -> dict[str, Any]:
     """Export, train and report, as `actlabel export`, `train` and `report` do."""
-    async with open_host(workspace.settings(review_port=0), runs_stages=False) as host:
+    async with open_host(system.settings, runs_stages=False) as host:
         merged = await read_merged(host.stream, labelled.campaign.uid)
         exported = await export(merged, labelled.campaign, MediaStore(host.settings.storage), workspace.dataset)
         screen.say(f"{exported.items} labelled images, {exported.human} of them by the reviewer, are in {exported.path}")

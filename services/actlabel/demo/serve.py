@@ -8,8 +8,9 @@ import uvloop
 
 from actlabel.demo.campaign import campaign_page, write_campaign
 from actlabel.demo.digits import read_digits, split, write_images
-from actlabel.demo.labelling import Stages, free_port, running, take
+from actlabel.demo.labelling import free_port, running, take
 from actlabel.demo.models import served
+from actlabel.demo.system import Stages
 from actlabel.demo.workspace import Workspace
 from actlabel.host.campaign_life import apply_campaign
 from actlabel.host.host import open_host

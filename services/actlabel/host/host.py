@@ -69,7 +69,9 @@ async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[H
         if settings.otlp_endpoint is not None:
             stack.push_async_callback(_record_spans(settings.otlp_endpoint.get_secret_value(), settings.trace_ratio))
         clock = SystemClock()
-        database = await open_database(settings.database, connections=settings.database_connections)
+        database = await open_database(
+            settings.database, connections=settings.database_connections, password_file=settings.database_password_file
+        )
         stack.push_async_callback(database.close)
         stream = await open_stream(settings, runs_stages=runs_stages)
         stack.push_async_callback(stream.close)

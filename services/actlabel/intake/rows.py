@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from actlabel.core.errors import UserError
 from actlabel.intake.images import SUFFIXES
+from actlabel.runtime.arrow import arrow_at_hand
 
 
 class Row(NamedTuple):
@@ -74,15 +72,9 @@ def _csv_row(columns: dict[Any, Any], where: str) -> Row:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
-    try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for columns in batch.to_pylist():
-                number += 1
-                yield Row(columns, f"{path}: row {number}")
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({error})") from error
+    with arrow_at_hand(f"{path}: Parquet"):
+        from actlabel.intake.parquet_rows import parquet_rows  # noqa: PLC0415 - see runtime/arrow.py
+    return (Row(columns, f"{path}: row {number}") for number, columns in enumerate(parquet_rows(path), 1))
 
 
 def _folder(path: Path) -> Iterator[Row]:

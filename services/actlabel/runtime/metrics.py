@@ -152,6 +152,25 @@ TRAIN_ACCURACY = Gauge(
     ["campaign", "loss", "bound"],
 )
 
+MODEL_REQUESTS = Counter(
+    "actlabel_model_requests_total",
+    "Requests to the model server, by model (empty: refused before it was known) and HTTP status.",
+    ["model", "status"],
+)
+MODEL_SECONDS = Histogram(
+    "actlabel_model_duration_seconds",
+    "From the head of a request to the model server to its answer.",
+    ["model"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+MODEL_BATCH = Histogram(
+    "actlabel_model_batch_items",
+    "Items that one forward pass of a served model answered together.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+MODEL_VERSION = Gauge("actlabel_model_version", "The registered version that a model's bare name is answered by now.", ["model"])
+
 _OF_CAMPAIGNS: Final[tuple[MetricWrapperBase, ...]] = (
     *(RECORDS, LAG, DEAD_LETTERS, PAUSES, DRAWS, DECISIONS),
     *(REVIEW_ANSWERS, REVIEW_SECONDS, REVIEW_VERDICTS, REVIEW_EXPECTED),

@@ -19,6 +19,10 @@ class Settings(BaseSettings):
         description="sqlite:///path, or kafka://host:port[,host:port]; with TLS and login see stream/README.md",
     )
     database: str = Field("sqlite:///.actlabel/actlabel.db", description="sqlite:///path, or postgresql://user@host:port/name")
+    database_password_file: Path | None = Field(
+        None,
+        description="of the user in ACTLABEL_DATABASE, instead of a password there; read at every connect: a rotated one needs no restart",
+    )
     storage: str = Field(".actlabel/storage", description="a folder, or any fsspec address (s3://…, gs://…)")
 
     secret_key_file: Path | None = Field(
@@ -31,6 +35,13 @@ class Settings(BaseSettings):
     http_port: int = Field(0, ge=0, le=65535, description="health, metrics; 0: any free port, which is logged (of `train`: none)")
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
+
+    model_port: int = Field(8600, ge=0, le=65535, description="the model server's API; 0: any free port, which is logged")
+    model_token_file: Path | None = Field(
+        None, description="tokens that may ask the model server, one a line; there is none by default, then only this machine may ask"
+    )
+    models: str = Field("", description="registered models to serve, name or name@version, with commas; empty: any, loaded when asked for")
+    model_batch_items: int = Field(64, ge=1, le=4096, description="the most items of one forward pass of a served model")
 
     calls_in_flight: int = Field(
         512,

@@ -10,9 +10,11 @@ from tests.acceptance.chaos.asked import Request
 from tests.acceptance.chaos.oracles import Violation, about
 
 _STORED_S: Final = 2.0  # an answer is in the database so long after it came, unless the database is out of reach
+_NOTED_S: Final = 1.0  # how exactly it is known when the database was out of reach
 _KILLED_S: Final = 0.25  # how soon the endpoint sees that a caller is gone
 UNEXPLAINED: Final = "unexplained"
 HANDOVER: Final = "handover"  # two living processes asked at once: the partition moved while a call ran
+NO_CLAIM: Final = "handover, no database"  # the same, and the old owner could tell nobody that its call ran
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Repeats:
     by_reason: Counter[str] = field(default_factory=Counter)
     scripted: Counter[str] = field(default_factory=Counter)  # status or fault → requests
     unlost: list[tuple[str, Request]] = field(default_factory=list)  # reason and earlier call, where no process lost it
-    lost: int = 0  # calls in flight, or just answered, at all losses together
+    lost: int = 0  # calls in flight, or just answered, at all losses together, and those that could not be claimed
 
 
 def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out: Sequence[tuple[float, float]]) -> Repeats:
@@ -49,8 +51,9 @@ def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out
     for same in by_digest.values():
         for earlier, later in pairwise(request for request in same if not request.faulted):
             reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or _woke_up(same, later, of_caller[later.caller])
-            reason = reason or (HANDOVER if _two_at_work(same) else UNEXPLAINED)
+            reason = reason or _handed_over(same, database_out)
             found.by_reason[reason] += 1
+            found.lost += reason == NO_CLAIM
             if reason in {HANDOVER, UNEXPLAINED}:
                 found.unlost.append((reason, earlier))
     return found
@@ -68,6 +71,15 @@ def _woke_up(same: Sequence[Request], later: Request, losses: Sequence[Loss]) ->
     frozen = [loss for loss in losses if loss.kind == "freeze" and loss.start_s <= later.arrived_s]
     stood_still = any(request.in_flight_during(loss.start_s, loss.end_s) for request in own for loss in frozen)
     return "freeze, in flight" if stood_still else ""
+
+
+def _handed_over(same: Sequence[Request], database_out: Sequence[tuple[float, float]]) -> str:
+    """Say whether a partition moved while a call ran, and whether there was a database to claim the call in."""
+    if not _two_at_work(same):
+        return UNEXPLAINED
+    first_s, last_s = min(request.arrived_s for request in same), max(request.arrived_s for request in same)
+    out = any(start - _NOTED_S <= last_s and end + _NOTED_S >= first_s for start, end in database_out)
+    return NO_CLAIM if out else HANDOVER
 
 
 def _two_at_work(same: Sequence[Request]) -> bool:

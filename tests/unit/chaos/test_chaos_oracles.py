@@ -148,6 +148,8 @@ def ask(number, arrived_s, ended_s, *, outcome="200", caller="p", fault="", dige
         (ask(1, 99.5, 99.9), [], [], "unexplained"),
         (ask(1, 99.5, 100.0, outcome="abandoned"), [], [], "unexplained"),  # its caller gave up by itself
         (ask(1, 99.5, 111.0), [], [], "handover"),  # two living processes asked at once
+        (ask(1, 99.5, 111.0), [], [(105.0, 109.5)], "handover, no database"),  # the call could not be claimed
+        (ask(1, 99.5, 111.0), [], [(80.0, 90.0)], "handover"),  # it could: the database was back
         (ask(1, 99.5, 100.0, caller="q"), [KILLED], [], "unexplained"),  # another process was killed
     ],
 )

@@ -1,6 +1,7 @@
 """Which database an address means."""
 
 from importlib.resources import files
+from pathlib import Path
 
 from actlabel.core.errors import UserError
 from actlabel.runtime.database.port import Database
@@ -16,14 +17,14 @@ def schema() -> str:
     )
 
 
-async def open_database(address: str, *, connections: int = 8) -> Database:
+async def open_database(address: str, *, connections: int = 8, password_file: Path | None = None) -> Database:
     """Open ``sqlite:///path`` or ``postgresql://…`` and make missing tables. Raises ``UserError`` when the address cannot be used."""
     if (path := address.removeprefix("sqlite:///")) not in (address, ""):
         embedded = SqliteDatabase(path)
         await embedded.open(schema())
         return embedded
     if address.startswith(("postgresql://", "postgres://")):
-        server = PostgresDatabase(address, connections=connections)
+        server = PostgresDatabase(address, connections=connections, password_file=password_file)
         await server.open(schema())
         return server
     raise UserError(f"ACTLABEL_DATABASE: {address!r} is neither sqlite:///path nor postgresql://user@host/name")

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -21,6 +22,7 @@ _OUT_OF_REACH = (
     asyncpg.IdleSessionTimeoutError,
     asyncpg.QueryCanceledError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # a password that was changed and is not in its file yet
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
@@ -72,17 +74,27 @@ def _retry(error: Exception) -> RetryLater:
 class PostgresDatabase:
     """See ``port.Database``."""
 
-    def __init__(self, address: str, *, connections: int = 8) -> None:
-        """``address``: ``postgresql://user@host:port/name``. ``connections``: the most that this process opens."""
+    def __init__(self, address: str, *, connections: int = 8, password_file: Path | None = None) -> None:
+        """``address``: ``postgresql://user@host:port/name``. ``connections``: the most that this process opens.
+
+        ``password_file``: of that user, read at every connect; white space at its end does not count. None: as the address says.
+        """
         self._address = address
         self._connections = connections
+        self._login: dict[str, Any] = {} if password_file is None else {"password": _Password(password_file)}
         self._pool: Any = None
 
     async def open(self, schema: str) -> None:
         """Connect and make the tables that are missing. Raises ``UserError`` when the server cannot be reached."""
         try:
             self._pool = await asyncpg.create_pool(
-                self._address, min_size=1, max_size=self._connections, command_timeout=_TIMEOUT_S, timeout=_TIMEOUT_S, reset=_keep
+                self._address,
+                min_size=1,
+                max_size=self._connections,
+                command_timeout=_TIMEOUT_S,
+                timeout=_TIMEOUT_S,
+                reset=_keep,
+                **self._login,
             )
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _key("schema"))
@@ -144,7 +156,9 @@ class PostgresDatabase:
         When that connection breaks, the lock is free for others: the block is cancelled at its next await, and ``RetryLater`` raised.
         """
         with _translated():
-            connection = await asyncpg.connect(self._address, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=_KEEPALIVE)
+            connection = await asyncpg.connect(
+                self._address, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=_KEEPALIVE, **self._login
+            )
         guard = _Guard()
         try:
             with _translated():
@@ -176,6 +190,16 @@ async def _closed(connection: Any) -> None:
         await connection.close(timeout=_TIMEOUT_S)
     except (asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
         connection.terminate()
+
+
+class _Password:
+    """What a file holds now; asyncpg asks at every connect."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __call__(self) -> str:
+        return self._file.read_text(encoding="utf-8").rstrip()
 
 
 class _Guard:

@@ -30,10 +30,10 @@ from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.settings import Settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.stream.port import TopicSettings
-from tests.services.dashboard_queries import dashboard_queries, filled_in
-from tests.services.prometheus_server import PrometheusServer
 from tests.acceptance.fleet import eventually
+from tests.services.dashboard_queries import dashboard_queries, filled_in
 from tests.services.processes import free_port, listens, start, wait_until
+from tests.services.prometheus_server import PrometheusServer
 from tests.unit.trainer import digit_campaign
 
 
@@ -139,6 +139,8 @@ def test_train_ends_with_a_table_and_files_and_the_dashboard_has_seen_it(home: P
     assert "act" in done.stdout
     assert "best on held-out human labels" in done.stdout
     results = json.loads((home / "trained" / "results.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def trained(home: Path) -> subprocess.CompletedProcess[str]:
     """A round that is due by its reviews; Ray starts once for every test below."""

@@ -183,7 +183,7 @@ _SERVED: Final = Row(
         ),
         Panel(
             title="Duration of an answer of ours",
-            about="95th percentile, and how many items one forward pass answers together: large batches and long answers ask for a replica.",
+            about="95th percentile, and how many items one pass answers together: both large ask for a replica.",
             queries=(
                 Query(
                     expr=f"histogram_quantile(0.95, sum by (model, le) (rate(actlabel_model_duration_seconds_bucket{RATE})))",

@@ -1,7 +1,7 @@
 """Real services for the tests: started once per run, on free ports and in temporary folders, and stopped at its end.
 
 What cannot start fails the run with one line that says what to install; nothing is skipped. A test that uses a service is marked by it,
-so that ``-m "not kafka and not postgres and not browser and not ray and not prometheus and not kubectl"`` is the subset that needs nothing.
+so that ``-m "not kafka and not postgres and not browser and not prometheus and not ray and not kubectl"`` is the subset that needs nothing.
 """
 
 import tempfile
@@ -157,9 +157,9 @@ def chromium_path(request: pytest.FixtureRequest) -> str:
     return _or_end_the_run(request, browser.chromium)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def prometheus(request: pytest.FixtureRequest) -> Iterator[PrometheusServer]:
-    """A Prometheus of the module's own with our rules; it scrapes what the test names."""
+    """A Prometheus of the test's own with our rules; it scrapes what the test names."""
     with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
         server = PrometheusServer(Path(folder), rules=ALERTS)
         _or_end_the_run(request, server.start)

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.classifiers.content import Content
+from actlabel.classifiers.contents import Content
 from actlabel.classifiers.stored import StoredModel, load_model
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
@@ -32,7 +31,7 @@ from actlabel.runtime.settings import Settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.stream.port import TopicSettings
 from tests.acceptance.fleet import eventually
-from tests.services.dashboard_queries import dashboard_queries, filled_in
+from tests.services.dashboard_queries import ALERTS, dashboard_queries, filled_in
 from tests.services.processes import free_port, listens, start, wait_until
 from tests.services.prometheus_server import PrometheusServer
 from tests.unit.trainer import digit_campaign
@@ -129,35 +128,40 @@ def test_a_mistake_is_one_line_and_leaves_nothing(home: Path, words: tuple[str, 
     assert not [path for path in (home / "x").rglob("*") if path.is_file()]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedThere:
-    """What the command said, and between which moments (seconds since 1970) Prometheus looked at it."""
-
-    stdout: str
-    begun_s: float
-    ended_s: float
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+    """One for all tests of this file."""
+    server = PrometheusServer(tmp_path_factory.mktemp("prometheus"), rules=ALERTS)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")
-def trained(home: Path, prometheus: PrometheusServer) -> TrainedThere:
-    """A round that is due by its reviews, watched; Ray starts once for every test below."""
-    port, begun_s = free_port(), time.time()
+def trained(home: Path, prometheus: PrometheusServer) -> subprocess.CompletedProcess[str]:
+    """A round that is due by its reviews; Ray starts once for every test below."""
+    words = (
+        "--out",
+        "trained",
+        "--loss",
+        "act",
+        "--loss",
+        "merged-ce",
+        "--epochs",
+        "60",
+        "--when",
+        "50 reviews or 24h",
+        "--through-storage",
+    )
+    port = free_port()
     prometheus.scrape({"train": port})
-    words = ["--out", "trained", "--loss", "act", "--loss", "merged-ce", "--epochs", "60", "--through-storage", "--when"]
-    done = _actlabel(home, "train", "digits", *words, "50 reviews or 24h", ACTLABEL_HTTP_PORT=str(port))
+    done = _actlabel(home, "train", "digits", *words, ACTLABEL_HTTP_PORT=str(port))
     assert done.returncode == 0, done.stderr
-    return TrainedThere(stdout=done.stdout, begun_s=begun_s, ended_s=time.time())
+    return done
 
 
 @pytest.mark.ray
-def test_the_dashboard_has_seen_a_round(trained: TrainedThere, prometheus: PrometheusServer) -> None:
-    for query in dashboard_queries("actlabel-training"):
-        data = prometheus.over(filled_in(query.expr, rate="5s"), trained.begun_s, trained.ended_s, 0.5)
-        assert data, f"no data for {query.where}"
-
-
-@pytest.mark.ray
-def test_train_ends_with_a_table_and_files(home: Path, trained: TrainedThere) -> None:
+def test_train_ends_with_a_table_and_files(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
     assert "act" in trained.stdout
     assert "best on held-out human labels" in trained.stdout
     results = json.loads((_round(home) / "results.json").read_text())
@@ -169,7 +173,14 @@ def test_train_ends_with_a_table_and_files(home: Path, trained: TrainedThere) ->
 
 
 @pytest.mark.ray
-def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: TrainedThere) -> None:
+def test_the_training_dashboard_has_seen_it(trained: subprocess.CompletedProcess[str], prometheus: PrometheusServer) -> None:
+    now_s = time.time()
+    for query in dashboard_queries("actlabel-training"):
+        assert prometheus.over(filled_in(query.expr, rate="5s"), now_s - 300, now_s, 0.5), f"no data for {query.where}"
+
+
+@pytest.mark.ray
+def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
     assert "registered as digits@1 " in trained.stdout
     listed = _actlabel(home, "model", "list")
     assert "digits@1" in listed.stdout
@@ -190,7 +201,7 @@ def test_a_round_is_registered_and_the_next_is_not_due(home: Path, trained: Trai
 
 
 @pytest.mark.ray
-async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, trained: TrainedThere) -> None:
+async def test_the_model_annotates_and_criticizes_a_second_campaign(home: Path, trained: subprocess.CompletedProcess[str]) -> None:
     images = digit_campaign.write_test_folder(home / "second", items=40)
     port, log = free_port(), home / "model.log"
     server = start([sys.executable, "-m", "actlabel", "serve", "model"], log=log, environment=_environment(home, port))

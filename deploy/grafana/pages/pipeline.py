@@ -172,6 +172,38 @@ _MODELS: Final = Row(
     ),
 )
 
+_SERVED: Final = Row(
+    title="Models that we serve",
+    panels=(
+        Panel(
+            title="Requests to the model server",
+            about="By model and HTTP status; an empty model was refused before it was known.",
+            queries=one(f"sum by (model, status) (rate(actlabel_model_requests_total{RATE}))", "{{model}} {{status}}"),
+            unit="reqps",
+        ),
+        Panel(
+            title="Duration of an answer of ours",
+            about="95th percentile, and how many items one pass answers together: both large ask for a replica.",
+            queries=(
+                Query(
+                    expr=f"histogram_quantile(0.95, sum by (model, le) (rate(actlabel_model_duration_seconds_bucket{RATE})))",
+                    legend="{{model}} p95",
+                ),
+                Query(
+                    expr=f"sum by (model) (rate(actlabel_model_batch_items_sum{RATE})) "
+                    f"/ sum by (model) (rate(actlabel_model_batch_items_count{RATE}) > 0)",
+                    legend="{{model}} items at once",
+                ),
+            ),
+        ),
+        Panel(
+            title="Versions that answer",
+            about="What a model's bare name means now; two lines of one model during an update.",
+            queries=one("max by (model, instance) (actlabel_model_version)", "{{model}}"),
+        ),
+    ),
+)
+
 _GROUPS: Final = Row(
     title="Groups and versions",
     panels=(
@@ -200,6 +232,6 @@ PAGE: Final = Page(
     uid="actlabel-pipeline",
     title="actlabel: pipeline",
     about="All stages and campaigns: is it flowing, what is stuck, and why.",
-    rows=(_GLANCE, _FLOW, _STUCK, _MODELS, _GROUPS),
+    rows=(_GLANCE, _FLOW, _STUCK, _MODELS, _SERVED, _GROUPS),
     variables=(CAMPAIGNS, STAGES),
 )

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     review_token_file: Path | None = Field(None, description="the operator's API token for the review gateway; there is no default token")
 
     host: str = Field("127.0.0.1", description="address that the HTTP and gRPC servers of this process listen on")
-    http_port: int = Field(0, ge=0, le=65535, description="health, metrics; 0: any free port, which is logged")
+    http_port: int = Field(0, ge=0, le=65535, description="health, metrics; 0: any free port, which is logged (of `train`: none)")
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
 

@@ -119,14 +119,14 @@ class _Work:
         plan = self.plan if not self.through_storage else replace(self.plan, staging=staging_address(host, campaign))
         if self.when is None:
             staging = None if plan.staging is None else f"{plan.staging}/{plan.out.resolve().name}"
-            return await self._train(campaign.uid, rounds, replace(plan, staging=staging))
-        return await rounds.when_due(self.when, lambda: self._next(campaign.uid, rounds, plan))
+            return await self._train(rounds, replace(plan, staging=staging))
+        return await rounds.when_due(self.when, lambda: self._next(rounds, plan))
 
-    async def _next(self, uid: str, rounds: Rounds, plan: TrainingPlan) -> Trained:
+    async def _next(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
         number = await rounds.number()
-        return await self._train(uid, rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
+        return await self._train(rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
 
-    async def _train(self, uid: str, rounds: Rounds, plan: TrainingPlan) -> Trained:
+    async def _train(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
         name = None if self.register_as is None else check_name(self.register_as or self.campaign)
         shown = self.bar.add_task("snapshot", total=None)
 

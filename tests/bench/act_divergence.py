@@ -16,10 +16,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from actlabel.classifiers.port import Defaults
 from actlabel.core.designs import design_exact, quantise, select
 from actlabel.core.rules import Rule
 from actlabel.trainer.losses import ABSENT, Ints
-from actlabel.trainer.models.port import Defaults
 from actlabel.trainer.objectives import OBJECTIVES, Objective, Request
 from actlabel.trainer.ranks import SoloRanks
 from actlabel.trainer.records import Records

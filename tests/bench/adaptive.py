@@ -20,12 +20,12 @@ import uvloop
 
 from actlabel.chat.openai_compatible import OpenAiCompatibleClient
 from actlabel.chat.port import AnswerSchema, ChatRequest, Message, TextPart
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question
 from actlabel.core.errors import RetryLater
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import SystemClock
 from actlabel.runtime.log import configure_logs
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 
 _CEILING = 128

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 import uvloop
 
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question
 from actlabel.runtime.lifecycle import stop_signals
 from actlabel.standin.faults import Faults
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 
 LABELS = ("agrees", "disagrees", "neutral")

@@ -140,10 +140,11 @@ async def cpu(arena: System, folder: Path, *, items: int, rounds: int, json_file
         for number in range(rounds):
             campaign = await _paused(arena, f"cpu-{number}", url, recording, IN_FLIGHT)
             loop = await asyncio.to_thread(bare, folder, url, recording, campaign, 2 * IN_FLIGHT)
+            _tell(number, "loop", items, loop)
             ours = await through_the_stages(arena, campaign, members, items)
             cpu_ratios.append(ours["cpu_s"] / loop["cpu_s"])
             throughputs.append(loop["wall_s"] / ours["wall_s"])
-            _tell(number, items, loop, ours)
+            _tell(number, "engine", items, ours)
             await delete_campaign(arena.host, campaign.name)
     for member in members:
         member.kill()
@@ -166,10 +167,9 @@ async def cpu(arena: System, folder: Path, *, items: int, rounds: int, json_file
         figure.append(json_file)
 
 
-def _tell(number: int, items: int, loop: dict[str, float], ours: dict[str, float]) -> None:
-    for name, figure in (("loop", loop), ("engine", ours)):
-        per_call_us = figure["cpu_s"] / items / 2 * 1e6
-        print(f"round {number}, {name}: {per_call_us:.0f} us CPU a call, {items / figure['wall_s']:.0f} items/s", flush=True)
+def _tell(number: int, name: str, items: int, figure: dict[str, float]) -> None:
+    per_call_us = figure["cpu_s"] / items / 2 * 1e6
+    print(f"round {number}, {name}: {per_call_us:.0f} us CPU a call, {items / figure['wall_s']:.0f} items/s", flush=True)
 
 
 async def wait(arena: System, folder: Path, *, json_file: Path | None) -> None:

@@ -201,6 +201,17 @@ async def test_a_lock_is_held_once(database: Database):
         assert again
 
 
+async def test_a_lock_is_held_once_among_those_who_open_the_database(database: Database, database_address: str):
+    other = await open_database(database_address)
+    try:
+        async with database.try_lock("train:1") as first, other.try_lock("train:1") as second, other.try_lock("train:2") as apart:
+            assert (first, second, apart) == (True, False, True)
+        async with other.try_lock("train:1") as again:
+            assert again
+    finally:
+        await other.close()
+
+
 async def test_a_lock_is_held_once_among_tasks(database: Database):
     holders = 0
     done = 0

@@ -105,6 +105,7 @@ _WRONG: Mapping[str, tuple[Callable[[SecuredKafka], str], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiokafka forgets the socket of a login that breaks off
 @pytest.mark.parametrize(("address", "message"), _WRONG.values(), ids=_WRONG)
 async def test_every_mistake_is_one_clear_line(secured_kafka: SecuredKafka, address: Callable[[SecuredKafka], str], message: str):
     secured_kafka.file("empty").write_text("\n")

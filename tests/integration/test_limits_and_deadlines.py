@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from actlabel.annotator import main as annotator_main
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
 from actlabel.host.host import Host, open_host
@@ -15,8 +17,6 @@ from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.settings import Settings
 from actlabel.standin.faults import Faults
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 from actlabel.stream.port import TopicSettings
 

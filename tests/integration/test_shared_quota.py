@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from actlabel.chat.quota import BURST_S, SLICE_S
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question
 from actlabel.standin.faults import Faults
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question
 from actlabel.standin.request_log import RequestLog
 from actlabel.standin.server import Standin
 

@@ -1,15 +1,10 @@
 """Spans of one item on its way from ingest to ``merged``, as an OpenTelemetry collector receives them."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from actlabel.core import topics
@@ -24,34 +19,7 @@ from actlabel.standin.server import Standin
 from actlabel.stream.port import Partition, Record, Stream
 from tests.acceptance.data import synthetic
 from tests.acceptance.pipeline import make_settings, one_process, working
-
-
-class Collector:
-    """Takes OTLP over HTTP in protobuf."""
-
-    def __init__(self) -> None:
-        self.traces: dict[str, list[Span]] = defaultdict(list)
-        self.endpoint = ""
-
-    async def take(self, request: web.Request) -> web.Response:
-        assert request.content_type == "application/x-protobuf"
-        for resource in ExportTraceServiceRequest.FromString(await request.read()).resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    self.traces[span.trace_id.hex()].append(span)
-        return web.Response(body=ExportTraceServiceResponse().SerializeToString(), content_type="application/x-protobuf")
-
-
-@asynccontextmanager
-async def _collector() -> AsyncIterator[Collector]:
-    collector, app = Collector(), web.Application()
-    app.router.add_post("/v1/traces", collector.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    collector.endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield collector
-    await runner.cleanup()
+from tests.services.otlp_collector import running_collector
 
 
 async def _headers(stream: Stream, kind: str, uid: str) -> dict[str, tuple[tuple[str, bytes], ...]]:
@@ -62,7 +30,7 @@ async def _headers(stream: Stream, kind: str, uid: str) -> dict[str, tuple[tuple
 
 async def test_one_item_is_followed_through_every_stage_and_across_its_review(tmp_path: Path):
     recording = synthetic(tmp_path, 30)
-    async with _collector() as collector, Standin(RecordedAnswers.load(recording.answers)) as endpoint:
+    async with running_collector() as collector, Standin(RecordedAnswers.load(recording.answers)) as endpoint:
         files = {"stream": f"sqlite:///{tmp_path}/stream.db", "database": f"sqlite:///{tmp_path}/actlabel.db"}
         settings = make_settings(tmp_path, **files, otlp_endpoint=collector.endpoint, trace_ratio=1.0)
         async with one_process(tmp_path, settings) as arena:
@@ -99,7 +67,7 @@ def _check_chain(spans: dict[str, Span], names: list[str]) -> None:
 
 async def test_the_sample_is_the_same_in_every_process_and_a_foreign_trace_is_linked():
     foreign = (("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),)
-    async with _collector() as collector:
+    async with running_collector() as collector:
         recorders = [OtlpRecorder(collector.endpoint, ratio=0.25) for _ in range(2)]
         for number in range(200):
             item_id = f"item-{number}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +21,7 @@ from actlabel.trainer.loop import run
 from actlabel.trainer.plan import TrainingPlan
 from actlabel.trainer.prepare import prepare
 from actlabel.trainer.ranks import SoloRanks
+from actlabel.trainer.staging import own_folder
 from tests.unit.trainer import digit_campaign
 
 pytestmark = pytest.mark.ray
@@ -43,7 +45,8 @@ def plan(snapshot: Exported, tmp_path: Path) -> TrainingPlan:
 
 def _registered(plan: TrainingPlan) -> bool:
     """Say whether the controller has registered a checkpoint."""
-    return (plan.out / "run" / "ray" / "actlabel" / "checkpoint_manager_snapshot.json").exists()
+    ray = plan.out / "run" / "ray" if plan.staging is None else Path(plan.staging.removeprefix("file://")) / "ray"
+    return (ray / "actlabel" / "checkpoint_manager_snapshot.json").exists()
 
 
 def _ray_processes() -> list[psutil.Process]:
@@ -94,14 +97,19 @@ async def test_two_workers_make_what_one_process_makes(plan: TrainingPlan) -> No
     assert {progress.phase for progress in told} >= {"preparing", "starting ray"}
 
 
-async def test_a_killed_worker_goes_on_from_the_last_registered_checkpoint(plan: TrainingPlan) -> None:
-    long = replace(plan, losses=("act",), epochs=60, checkpoint_interval_s=0.3)
-    job = asyncio.create_task(train(long))
+async def test_a_lost_machine_is_replaced_by_one_that_finds_everything_in_storage(plan: TrainingPlan) -> None:
+    staging = f"file://{plan.out.with_name('storage')}/training/a-run"
+    long = replace(plan, losses=("act",), epochs=60, checkpoint_interval_s=0.3, staging=staging, workers=(1, 2))
+    told: list[TrainingProgress] = []
+    job = asyncio.create_task(train(long, told.append))
     await _until(lambda: job.done() or _registered(long))
     assert not job.done(), "the run ended before it could be disturbed"
+    shutil.rmtree(own_folder(staging))  # inputs and metrics of that machine are gone
     victim = _training_workers()[-1]
     victim.send_signal(signal.SIGKILL)
     results = await job
+    assert not own_folder(staging, made=False).exists(), "nothing is left on the machine"
+    assert any(progress.phase == "training" and progress.done for progress in told)
     assert results.models[0]["steps"] == len(_risks(long, "act")) == 360
     _undisturbed(long)
     calm = _risks(replace(long, out=long.out.with_name("undisturbed")), "act")

@@ -94,6 +94,11 @@ class KafkaBroker:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def folder(self) -> Path:
+        """Where its data lie."""
+        return self._folder
+
+    @property
     def address(self) -> str:
         """``host:port`` of the broker."""
         return f"127.0.0.1:{self._port}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ from tests.services.kafka_broker import KafkaBroker
 from tests.services.processes import free_port, listens
 
 PASSWORD = "öpen=sesame"
-_USERS = ("operator", "stage", "nobody")
+CLUSTER_USERS = tuple(
+    f"{who}-kafka" for who in ("annotator", "criticizer", "sampler", "review-gateway", "source", "mirror", "operator", "trainer", "keda")
+)
+"""The users of k8s/components/kafka."""
+_USERS = ("operator", "stage", "nobody", *CLUSTER_USERS)
 _TOPIC, _GROUP, _CLUSTER = 2, 3, 4
 _LITERAL, _PREFIXED = 3, 4
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10, "IdempotentWrite": 12}
@@ -115,6 +119,15 @@ class SecuredKafka(KafkaBroker):
     async def allow(self, user: str, **rules: Sequence[str]) -> None:
         """Give rights, by name of operation: ``topics`` and ``groups`` on everything that begins with ``actlabel.``, and ``cluster``."""
         await self._change(_CreateAcls([entry for kind, names in rules.items() for entry in _entries(user, kind, names)]))
+
+    async def allow_exactly(self, user: str, rights: Iterable[tuple[str, str, str, str]]) -> None:
+        """Give rights as a KafkaUser of Strimzi has them: (type, name, literal or prefix, operation)."""
+        kinds, patterns = {"topic": _TOPIC, "group": _GROUP, "cluster": _CLUSTER}, {"literal": _LITERAL, "prefix": _PREFIXED}
+        entries = [
+            (kinds[kind], name or "kafka-cluster", patterns[pattern], f"User:{user}", "*", OPERATIONS[operation], _ALLOW)
+            for kind, name, pattern, operation in rights
+        ]
+        await self._change(_CreateAcls(entries))
 
     async def forbid(self, user: str, **rules: Sequence[str]) -> None:
         """Take such rights away."""

@@ -1,7 +1,6 @@
 """How the annotator asks for a label, and how it reads the answer. Pure."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from actlabel.chat.parsing import answer_object, label_field, text_field
@@ -9,13 +8,14 @@ from actlabel.chat.port import AnswerSchema, ChatAnswer, Message, TextPart
 from actlabel.chat.prompt import DATA_NOT_INSTRUCTIONS, answer_words, item_parts, label_property, task_words
 from actlabel.chat.strategy import Question, Strategy
 from actlabel.contracts.v1.item_pb2 import Item
+from actlabel.core.values import value
 from actlabel.runtime.campaign_file import Annotator, CampaignFile, Task
 
 _ROLE = "You label items for a data set. Give the one label that answers the question about the item."
 _REASON_FIRST = "First reason in a few sentences about what in the item speaks for and against each label that could fit, then decide."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Labelled:
     """What a model said about an item."""
 

@@ -17,6 +17,7 @@ from actlabel.chat.strategy import Question, Strategy
 from actlabel.chat.trial import is_trial
 from actlabel.contracts.v1.item_pb2 import Item, Media, Usage
 from actlabel.core.errors import ActlabelError, CampaignPaused, DeadLetter, UserError
+from actlabel.core.values import value
 from actlabel.runtime import metrics
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.campaigns import Campaign, Campaigns
@@ -29,7 +30,7 @@ _LONGEST_QUOTED_ANSWER = 4000
 _log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Receipt:
     """What an answer's record says about where it came from."""
 
@@ -40,7 +41,7 @@ class Receipt:
     created_at: Timestamp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Errand(Generic[T]):
     """One item, and how to ask about it."""
 
@@ -113,7 +114,7 @@ class Asker:
             await self._campaigns.pause(campaign.uid, self.stage, str(error))
             if isinstance(error, SpendCapReached) and await present_cap(campaign, self._campaigns) > error.cap_usd:
                 await self._campaigns.lift(campaign.uid, self.stage, str(error))  # raised since the call was refused
-            metrics.PAUSES.labels(self.stage, campaign.name).inc()
+            metrics.PAUSES.labels(self.stage, campaign.uid).inc()
             _log.warning("a campaign is paused", stage=self.stage, campaign=campaign.name, reason=str(error))
         raise CampaignPaused(str(error)) from error
 
@@ -127,7 +128,8 @@ class Asker:
 
     async def _reading(self, errand: Errand[T], question: Question, tally: _Tally) -> T:
         """Ask; where the answer does not fit, say why and ask once more."""
-        media = await self._media_of(errand.item)
+        has_images = any(message.has_images for message in question.messages)
+        media = await self._media_of(errand.item) if has_images else {}
         answer = await self._complete(errand, question, question.messages, media, tally)
         try:
             return _read(errand, answer)

@@ -13,7 +13,7 @@ from actlabel.chat.lease import Lease
 from actlabel.chat.meters import EndpointMeters, Meters
 from actlabel.chat.port import EndpointRefused
 from actlabel.chat.quota import Ledger, Unit
-from actlabel.runtime import campaign_file
+from actlabel.runtime import campaign_file, metrics
 from actlabel.runtime.clock import Clock
 
 _MOST_REMEMBERED: Final = 1000
@@ -88,6 +88,8 @@ class Directory:
             return None
         key = (url, model.model, tuple(per_minute.items()))
         if key not in self._leases:
+            for unit, limit in per_minute.items():
+                metrics.CHAT_LIMIT.labels(model.model, url, unit).set(limit)
             self._leases[key] = Lease(
                 endpoint=url,
                 model=model.model,

@@ -84,7 +84,10 @@ class Dispatcher:
         self._queued[lane] = None
         for lease in lane.leases():
             lease.waits(waiter.tokens, calls=1)
-        self._set_alarm(self._clock.monotonic())
+        if not all(route.endpoint.is_well() for route in lane.routes):
+            self._set_alarm(self._clock.monotonic())
+        if len(lane.waiting) == 1:
+            self.serve()  # what ended since the caller looked sets no alarm
 
     def _leave(self, lane: Lane, waiter: Waiter) -> None:
         """Stop waiting, however it ended."""
@@ -116,8 +119,7 @@ class Dispatcher:
     def _has_room(self, lane: Lane, endpoint: Endpoint) -> bool:
         if lane.model.adaptive and endpoint.in_flight >= endpoint.bound.bound:
             return False
-        well = endpoint.breaker.state == "closed" and not endpoint.address.quiet_until_s
-        return well or endpoint.lets(self._clock.monotonic())
+        return endpoint.is_well() or endpoint.lets(self._clock.monotonic())
 
     def _occupy(self, lane: Lane, route: Route) -> Place:
         self.in_flight += 1
@@ -261,8 +263,10 @@ class Dispatcher:
         self._alarm.set(min(moments, default=float("inf")), now_s=now_s)
 
     def _ring(self) -> None:
+        # read before it serves: a moment that passes meanwhile was too early for that look, and is set again
+        now_s = self._clock.monotonic()
         self.serve()
-        self._set_alarm(self._clock.monotonic())
+        self._set_alarm(now_s)
 
     def close(self) -> None:
         """Ring no more."""

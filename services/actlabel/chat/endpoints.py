@@ -52,6 +52,10 @@ class Endpoint:
             self._head = key, self.target.head(authorized)
         return self._head[1]
 
+    def is_well(self) -> bool:
+        """Say whether nothing is known against asking it, its bound apart."""
+        return not self.address.quiet_until_s and self.breaker.state == "closed"
+
     def lets(self, now_s: float) -> bool:
         """Say whether it may be asked now, its bound apart."""
         if self.address.quiet_until_s and now_s >= self.address.quiet_until_s:

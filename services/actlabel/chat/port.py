@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import orjson
 
 from actlabel.core.errors import ActlabelError
+from actlabel.core.values import value
 from actlabel.runtime.campaign_file import Model
 
 
@@ -18,14 +19,14 @@ class EndpointRefused(ActlabelError):
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TextPart:
     """Words, exactly as the model gets them."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ImagePart:
     """An image by its digest; its bytes travel beside the messages (``ChatRequest.media``), since many questions are never asked."""
 
@@ -36,7 +37,7 @@ class ImagePart:
 Part = TextPart | ImagePart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Message:
     """One turn. It is encoded once, for the result id and, where there is no image, for the wire."""
 
@@ -88,7 +89,7 @@ class AnswerSchema:
         return orjson.dumps({"type": "json_schema", "json_schema": {"name": self.name, "strict": True, "schema": schema}})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ChatRequest:
     """One question, with all that it takes to ask it."""
 
@@ -104,7 +105,7 @@ class ChatRequest:
         return sum(len(message.canonical) for message in self.messages) + len(self.schema.response_format)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class TokenUsage:
     """What one answer took."""
 
@@ -113,7 +114,7 @@ class TokenUsage:
     estimated: bool = False  # the endpoint did not say, so the numbers are guessed from lengths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ChatAnswer:
     """What a model answered. ``text`` is hostile input."""
 

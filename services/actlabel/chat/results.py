@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 
@@ -21,7 +20,8 @@ from actlabel.chat.batches import Batches
 from actlabel.chat.claims import Claims
 from actlabel.chat.retry import backoff_s
 from actlabel.chat.strategy import Question
-from actlabel.core.errors import RetryLater
+from actlabel.core.errors import DeadLetter, RetryLater
+from actlabel.core.values import value
 from actlabel.runtime import metrics
 from actlabel.runtime.campaign_file import Model
 from actlabel.runtime.clock import Clock
@@ -35,7 +35,7 @@ _CHANCE = random.Random()  # noqa: S311 - jitter is no secret
 _log = get_log(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Paid:
     """What a call brought."""
 
@@ -43,7 +43,7 @@ class Paid:
     cost_usd: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class _Put:
     result_id: str
     uid: str
@@ -174,7 +174,13 @@ class Results:
         if stored is not None:
             return stored
         failpoint("result.looked_up")
-        paid = await call()
+        try:
+            paid = await call()
+        except DeadLetter:
+            # a copy of the record may be in work elsewhere since a handover: what is answered there is no dead letter here
+            if (elsewhere := await self._answered_elsewhere(result_id)) is not None:
+                return elsewhere
+            raise
         failpoint("result.called")
         self._paid.add(result_id)
         return await self._store(_Put(result_id=result_id, uid=uid, stage=stage, paid=paid))
@@ -195,6 +201,10 @@ class Results:
             found = await self._lookups.submit(result_id)
             if not isinstance(found, Claimed):
                 return found
+
+    async def _answered_elsewhere(self, result_id: str) -> bytes | None:
+        found = await self._lookups.submit(result_id)
+        return await self._wait_for_others(result_id) if isinstance(found, Claimed) else found
 
     async def hand_over(self) -> None:
         """Claim the calls that go on here, before others get the records that wait for them. Raises ``RetryLater``.

@@ -6,16 +6,16 @@ carries them, several critics are several strategies whose readings a handler co
 table of its room's ``domain.py``.
 """
 
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from actlabel.chat.port import AnswerSchema, ChatAnswer, Message
 from actlabel.contracts.v1.item_pb2 import Item
+from actlabel.core.values import value
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Question:
     """What a model is asked about one item."""
 

@@ -80,9 +80,9 @@ def _text(message: dict[str, Any]) -> str:
 
 
 def _usage(reported: Any, request: ChatRequest, text: str) -> TokenUsage:
-    counts = [reported.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(reported, dict) else []
-    match counts:
-        case [int(sent), int(written)] if bool not in map(type, counts) and 0 <= sent <= _MOST_TOKENS and 0 <= written <= _MOST_TOKENS:
+    if isinstance(reported, dict):
+        sent, written = reported.get("prompt_tokens"), reported.get("completion_tokens")
+        if type(sent) is int and type(written) is int and 0 <= sent <= _MOST_TOKENS and 0 <= written <= _MOST_TOKENS:  # bool is an int too
             return TokenUsage(input_tokens=sent, output_tokens=written)
     return TokenUsage(
         input_tokens=guessed_input_tokens(request),

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from actlabel.cli import audit, campaign, dead, demo, export, ingest, report, reviewer, serve, standin, train, watch
+from actlabel.cli import audit, campaign, dead, demo, export, ingest, model, report, reviewer, serve, standin, train, watch
 from actlabel.core.errors import ActlabelError
 
-COMMANDS = (demo, serve, campaign, ingest, watch, dead, audit, reviewer, export, train, report, standin)
+COMMANDS = (demo, serve, campaign, ingest, watch, dead, audit, reviewer, export, train, model, report, standin)
 """In the order in which a newcomer meets them."""
 
 

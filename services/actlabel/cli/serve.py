@@ -1,23 +1,29 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.cli.running import run_process, run_with_host
+from actlabel.cli.running import run_process, run_with_database, run_with_host
 from actlabel.cli.stage_process import Role, run_stage_process
 from actlabel.core.errors import UserError
 from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.dedicate import STAGES
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
+from actlabel.model_server.main import run as run_model_server
 from actlabel.review_gateway.main import run as run_review_gateway
-from actlabel.runtime.health import serve_health
+from actlabel.runtime.clock import Clock
+from actlabel.runtime.database.port import Database
+from actlabel.runtime.health import Health, serve_health
 from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
-from actlabel.runtime.settings import load_settings
+from actlabel.runtime.settings import Settings, load_settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
 from actlabel.stream.kafka_address import is_kafka
@@ -34,6 +40,7 @@ class RoleName(StrEnum):
     REVIEW_GATEWAY = "review-gateway"
     SOURCE = "source"
     MIRROR = "mirror"
+    MODEL = "model"
 
 
 ROLES = {
@@ -61,10 +68,13 @@ def serve(
         str | None, typer.Option(help="name or uid: work for it alone, see `campaign dedicate`; ACTLABEL_CAMPAIGN means the same")
     ] = None,
 ) -> None:
-    """Run one stage. Any number of processes may run the same one; stop with SIGTERM."""
+    """Run one stage, or the model server. Any number of processes may run the same one; stop with SIGTERM."""
     settings = load_settings(**({} if campaign is None else {"campaign": campaign}))
     if settings.campaign is not None and (role not in STAGES or not is_kafka(settings.stream)):
         raise UserError(f"campaign {settings.campaign}: only {' and '.join(STAGES)} can work for one alone, and only on Kafka")
+    if role is RoleName.MODEL:
+        run_with_database(_serve_models)
+        return
     run_process(lambda chosen: run_stage_process(chosen, ROLES[role]), runs_stages=True, settings=settings)
 
 
@@ -74,14 +84,27 @@ def up() -> None:
 
 
 async def _until_stopped(host: Host) -> None:
-    runner, port = await serve_health(host.health, host=host.settings.host, port=host.settings.http_port)
-    log.info("The process is up.", role="up", http_port=port, stream=host.settings.stream.partition("?")[0])
+    async with _signs_of_life(host.settings, host.health, host.stop, role="up", stream=host.settings.stream.partition("?")[0]):
+        await run_stages(host)
+
+
+async def _serve_models(settings: Settings, database: Database, clock: Clock) -> None:
+    health, stop = Health(), asyncio.Event()
+    async with _signs_of_life(settings, health, stop, role=RoleName.MODEL.value):
+        await run_model_server(settings=settings, database=database, clock=clock, health=health, stop=stop)
+
+
+@asynccontextmanager
+async def _signs_of_life(settings: Settings, health: Health, stop: asyncio.Event, *, role: str, **facts: str) -> AsyncIterator[None]:
+    """Answer probes, and set ``stop`` at a signal, while the block runs."""
+    runner, port = await serve_health(health, role=role, host=settings.host, port=settings.http_port)
+    log.info("The process is up.", role=role, http_port=port, **facts)
     try:
-        with stop_signals(host.stop):
-            await run_stages(host)
+        with stop_signals(stop):
+            yield
     finally:
         await runner.cleanup()
-    log.info("The process has drained and ends.", role="up")
+    log.info("The process has drained and ends.", role=role)
 
 
 async def run_stages(host: Host) -> None:

@@ -43,7 +43,7 @@ async def run_stage_process(settings: Settings, role: Role) -> None:
     health, stop = Health(), asyncio.Event()
     patience = Patience(health, stop)
     process = _Process(settings, role, health, stop, patience)
-    runner, port = await serve_health(health, host=settings.host, port=settings.http_port)
+    runner, port = await serve_health(health, role=role.name, host=settings.host, port=settings.http_port)
     log.info("The process is up.", role=role.name, http_port=port, stream=settings.stream.partition("?")[0])
     telling = asyncio.create_task(ReadinessLog(health).run(stop))
     try:

@@ -1,7 +1,7 @@
 """``actlabel train``: models on the merged data set, ACT loss beside its baselines, as one Ray Train job."""
 
-import shutil
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +12,15 @@ from rich.table import Table
 
 from actlabel.cli.export import items_bar
 from actlabel.cli.running import run_with_host
-from actlabel.core.errors import UserError
 from actlabel.host.host import Host
+from actlabel.model_registry.registry import check_name
+from actlabel.runtime.campaigns import Campaign
+from actlabel.runtime.health import shown_to_the_end
 from actlabel.trainer.job import TrainingProgress, TrainingResults
-from actlabel.trainer.job import train as run_training
+from actlabel.trainer.meters import show_campaign, show_progress, show_results
 from actlabel.trainer.plan import BASELINES, LOSSES, TrainingPlan, check_plan, parse_workers
-from actlabel.trainer.snapshot import make_snapshot
+from actlabel.trainer.rounds import Rounds, Trained, in_its_own_folder, staging_address
+from actlabel.trainer.schedule import When, parse_when
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,6 +47,15 @@ def train(
     workers: Annotated[str, typer.Option(help="a number, or an elastic range like 1-4")] = "1",
     gpu: Annotated[bool, typer.Option("--gpu", help="one GPU per worker")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run in --out, on its own snapshot")] = False,
+    through_storage: Annotated[
+        bool, typer.Option("--through-storage", help="inputs, checkpoints and models go through ACTLABEL_STORAGE: for workers elsewhere")
+    ] = False,
+    when: Annotated[
+        str | None,
+        typer.Option(help="only if so much has come since the last round: '500 reviews or 24h'; each round has its folder in --out"),
+    ] = None,
+    register_as: Annotated[str, typer.Option(help="the model's name in the registry [default: the campaign's]")] = "",
+    register: Annotated[bool, typer.Option("--register/--no-register", help="make the best model a version that can be served")] = True,
 ) -> None:
     """Train on a frozen snapshot of the merged items. RAY_ADDRESS names a cluster; without it one is started here."""
     plan = TrainingPlan(
@@ -65,9 +77,15 @@ def train(
         resume=resume,
     )
     check_plan(plan)
+    chosen = None if when is None else parse_when(when)
     with items_bar() as bar:
-        results = run_with_host(_Work(campaign=campaign, plan=plan, bar=bar))
-    _print(results, plan)
+        name = register_as if register else None
+        done = run_with_host(_Work(campaign=campaign, plan=plan, through_storage=through_storage, register_as=name, when=chosen, bar=bar))
+    if isinstance(done, str):
+        typer.echo(done)
+        return
+    _print(done.results)
+    _print_registered(done, registered=register)
 
 
 def _losses(chosen: list[str] | None, *, baselines: bool, random_review: Path | None) -> tuple[str, ...]:
@@ -77,39 +95,50 @@ def _losses(chosen: list[str] | None, *, baselines: bool, random_review: Path | 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """Makes the snapshot, unless a resumed run has its own, and trains on it."""
+    """Trains and registers, now or when it is due."""
 
     campaign: str
     plan: TrainingPlan
+    through_storage: bool
+    register_as: str | None  # None: not at all; empty: the campaign's name
+    when: When | None
     bar: Progress
 
-    async def __call__(self, host: Host) -> TrainingResults:
-        """Do the work of the command."""
-        chosen = await host.campaigns.newest(self.campaign)
-        if self.plan.resume and self.plan.snapshot.exists():
-            return await self._train()
-        task = self.bar.add_task("snapshot", total=None)
-        await make_snapshot(host, chosen, self.plan.snapshot, lambda done, total: self.bar.update(task, completed=done, total=total))
-        self.bar.remove_task(task)
-        try:
-            return await self._train()
-        except UserError:
-            # refused before training began: the corrected command shall find the place free
-            shutil.rmtree(self.plan.snapshot)
-            shutil.rmtree(self.plan.out / "run", ignore_errors=True)
-            raise
+    async def __call__(self, host: Host) -> Trained | str:
+        """Do the work of the command; a line where there is nothing to do."""
+        campaign = await host.campaigns.newest(self.campaign)
+        show_campaign(campaign)
+        async with shown_to_the_end(host.health, role="train", host=host.settings.host, port=host.settings.http_port):
+            done = await self._carry_out(host, campaign)
+            if isinstance(done, Trained):
+                show_results(campaign.uid, done.results)
+        return done
 
-    async def _train(self) -> TrainingResults:
-        shown = self.bar.add_task("preparing", total=None)
+    async def _carry_out(self, host: Host, campaign: Campaign) -> Trained | str:
+        rounds = Rounds(host, campaign)
+        plan = self.plan if not self.through_storage else replace(self.plan, staging=staging_address(host, campaign))
+        if self.when is None:
+            staging = None if plan.staging is None else f"{plan.staging}/{plan.out.resolve().name}"
+            return await self._train(rounds, replace(plan, staging=staging))
+        return await rounds.when_due(self.when, lambda: self._next(rounds, plan))
+
+    async def _next(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
+        number = await rounds.number()
+        return await self._train(rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
+
+    async def _train(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
+        name = None if self.register_as is None else check_name(self.register_as or self.campaign)
+        shown = self.bar.add_task("snapshot", total=None)
 
         def on_progress(progress: TrainingProgress) -> None:
+            show_progress(rounds.uid, progress)
             words = f"{progress.phase} {progress.model}".strip()
             self.bar.update(shown, description=words, completed=progress.done, total=progress.total or None)
 
-        return await run_training(self.plan, on_progress)
+        return await rounds.train(plan, register_as=name, on_progress=on_progress)
 
 
-def _print(results: TrainingResults, plan: TrainingPlan) -> None:
+def _print(results: TrainingResults) -> None:
     table = Table("loss", "accuracy", "95 % interval", "on", "items", "mean risk", "max weight", "seconds", box=None, header_style="dim")
     for model in results.models:
         table.add_row(*_cells(model))
@@ -122,7 +151,15 @@ def _print(results: TrainingResults, plan: TrainingPlan) -> None:
             console.print(f"{model['name']}: {note}")
     if results.selected is not None:
         console.print(f"best on held-out human labels: {results.selected}")
-    console.print(f"models and results.json are in {plan.out}")
+    console.print(f"models and results.json are in {results.models_folder.parent}")
+
+
+def _print_registered(done: Trained, *, registered: bool) -> None:
+    if done.model is not None:
+        loss = done.model.document["metrics"]["name"]
+        typer.echo(f"registered as {done.model.reference} ({loss}); `actlabel serve model` serves it, `actlabel model show` tells of it")
+    elif registered:
+        typer.echo("nothing is registered: the risk of every model stayed below zero and nothing bounds it")
 
 
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """How the criticizer asks whether a label is wrong, and how it reads the answer. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from actlabel.chat.parsing import answer_object, label_field, probability_field, text_field, texts_field
@@ -10,6 +9,7 @@ from actlabel.chat.prompt import DATA_NOT_INSTRUCTIONS, answer_words, item_parts
 from actlabel.chat.strategy import Question, Strategy
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core.errors import DeadLetter
+from actlabel.core.values import value
 from actlabel.runtime.campaign_file import CampaignFile, Criticizer, Task
 
 LABEL_UNDER_REVIEW: Final = "Label under review: "
@@ -26,7 +26,7 @@ _HOW = (
 _REASON_FIRST = "First reason step by step: what speaks for the label under review, what for each other label that could fit; then judge."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Criticism:
     """What a critic said about a label."""
 

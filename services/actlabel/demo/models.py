@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
+from actlabel.completions.protocol import Question
 from actlabel.core.errors import Fatal
 from actlabel.demo.digits import Digits, Splits, from_png, read_digits
 from actlabel.standin.classifier import Classifier, ClassifierAnswers
 from actlabel.standin.opinion import ByModel
-from actlabel.standin.protocol import Question
 from actlabel.standin.server import Standin
 
 ANNOTATOR: Final = "digits-naive-bayes"

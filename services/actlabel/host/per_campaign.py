@@ -10,7 +10,7 @@ from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.health import Health
 from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
-from actlabel.runtime.metrics import FOLLOWED
+from actlabel.runtime.metrics import FOLLOWED, forget
 from actlabel.stream.cancelling import cancel_all
 from actlabel.stream.follower import Follower
 
@@ -90,12 +90,15 @@ class PerCampaign:
         FOLLOWED.labels(self._name, "working").set(sum(states))
         FOLLOWED.labels(self._name, "waiting").set(len(states) - sum(states))
         try:
-            wanted = {campaign.uid: campaign for campaign in await self._campaigns.list() if self._wants(campaign)}
+            present = {campaign.uid: campaign for campaign in await self._campaigns.list()}
         except RetryLater as error:
             self._trouble = str(error)
             return
         self._trouble = None
+        wanted = {uid: campaign for uid, campaign in present.items() if self._wants(campaign)}
+        gone = self._members.keys() - present.keys()
         await self._end([m for uid, m in self._members.items() if uid not in wanted or wanted[uid].version != m.campaign.version])
+        forget(gone)
         for uid, campaign in wanted.items():
             if uid not in self._members:
                 self._begin(campaign)

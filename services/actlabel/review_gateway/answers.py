@@ -1,5 +1,6 @@
 """What reviewers say: submit, undecidable, skip, undo, flag. Each is one transaction that holds the item's row."""
 
+import math
 from dataclasses import dataclass, replace
 
 from actlabel.contracts.v1.item_pb2 import Item
@@ -12,7 +13,7 @@ from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Session
 from actlabel.runtime.failpoints import failpoint
-from actlabel.runtime.metrics import REVIEW_ANSWERS, REVIEW_SECONDS
+from actlabel.runtime.metrics import REVIEW_ANSWERS, REVIEW_EXPECTED, REVIEW_SECONDS, REVIEW_VERDICTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,8 @@ class Answers:
             failpoint("review.answering")
         failpoint("review.answered")
         self._observe(campaign, "submit" if label is not None else "undecidable", seconds)
+        if label is not None:
+            _judge(campaign.uid, Item.FromString(entry.item), label)
         return answer.revision
 
     async def _version(self, campaign: Campaign, item_id: str) -> Campaign:
@@ -173,9 +176,18 @@ class Answers:
 
     @staticmethod
     def _observe(campaign: Campaign, kind: str, seconds: float | None) -> None:
-        REVIEW_ANSWERS.labels(campaign=campaign.name, kind=kind).inc()
+        REVIEW_ANSWERS.labels(campaign=campaign.uid, kind=kind).inc()
         if seconds is not None:
-            REVIEW_SECONDS.labels(campaign=campaign.name).observe(seconds)
+            REVIEW_SECONDS.labels(campaign=campaign.uid).observe(seconds)
+
+
+def _judge(uid: str, item: Item, label: str) -> None:
+    """Count what a reviewer's label says of the annotator and the critic."""
+    doubt = min(max(item.critique.error_probability, 0.0), 1.0)
+    tenth = max(math.ceil(doubt * 10 - 1e-9), 1) / 10
+    verdict = "confirmed" if label == item.annotation.label else "corrected"
+    REVIEW_VERDICTS.labels(uid, f"{tenth:.1f}", verdict).inc()
+    REVIEW_EXPECTED.labels(uid).inc(doubt)
 
 
 def _version_number(entry: Entry) -> int:

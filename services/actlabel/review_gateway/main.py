@@ -8,13 +8,13 @@ from aiohttp import web
 
 from actlabel.core import topics
 from actlabel.core.errors import RetryLater, UserError
+from actlabel.host.campaign_gauges import CampaignGauges
 from actlabel.host.host import Host
 from actlabel.review_gateway.access import Door, errors_as_json, security_headers
 from actlabel.review_gateway.answers import Answers
 from actlabel.review_gateway.api import Api
 from actlabel.review_gateway.arrivals import Arrivals
 from actlabel.review_gateway.bodies import LARGEST_BODY_BYTES
-from actlabel.review_gateway.domain import Caller, State
 from actlabel.review_gateway.guesses import Guesses
 from actlabel.review_gateway.leases import Leases
 from actlabel.review_gateway.outbox import Outbox
@@ -24,7 +24,6 @@ from actlabel.review_gateway.reviewers import Reviewers, read_operator_token
 from actlabel.runtime.lifecycle import run_together, until
 from actlabel.runtime.log import get_log
 from actlabel.runtime.media import MediaStore
-from actlabel.runtime.metrics import REVIEWS
 from actlabel.stream.limits import Limits
 from actlabel.stream.stage import Stage
 
@@ -59,9 +58,10 @@ async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], N
     host.health.add_readiness(topics.REVIEW_GATEWAY, stage.readiness)
     host.health.add_readiness("review people", lambda: people.missing)
     host.health.add_readiness("review outbox", outbox.trouble)
+    gauges = CampaignGauges(database=host.database, stream=host.stream, campaigns=host.campaigns, clock=host.clock)
     await people.look()
     async with _page(host, reviewers, started) if serve_http else _nothing():
-        await run_together(stage.run(host.stop), outbox.run(host.stop), _watch(host, people))
+        await run_together(stage.run(host.stop), outbox.run(host.stop), _watch(host, people), gauges.run(host.stop))
 
 
 def _stage(host: Host) -> Stage:
@@ -121,15 +121,9 @@ async def _nothing() -> AsyncIterator[None]:
 
 
 async def _watch(host: Host, people: _People) -> None:
-    """Look now and then whether anybody can log in, and how long the queues are."""
-    reading = Reading(database=host.database)
-    nobody = Caller(name="", is_lead=False)
+    """Look now and then whether anybody can log in."""
     while not await until(host.stop, _LOOK_S):
         try:
             await people.look()
-            for campaign in await host.campaigns.list():
-                progress = await reading.progress(campaign, nobody)
-                for state in State:
-                    REVIEWS.labels(campaign=campaign.name, state=state.value).set(progress.items[state])
         except RetryLater as error:
             _LOG.warning("the database is out of reach", error=str(error))

@@ -13,7 +13,7 @@ from actlabel.runtime.database.port import Database
 from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.lifecycle import until
 from actlabel.runtime.log import get_log
-from actlabel.runtime.metrics import OUTBOX
+from actlabel.runtime.metrics import OUTBOX, OUTBOX_SECONDS
 from actlabel.runtime.tracing import instant
 from actlabel.stream.port import Producer
 
@@ -74,6 +74,7 @@ class Outbox:
         row = (await self._database.fetch(self._sql["outbox"]))[0]
         OUTBOX.set(row["items"])
         self._oldest = row["oldest"]
+        OUTBOX_SECONDS.set(0.0 if self._oldest is None else max(self._clock.now() - self._oldest, 0.0))
         return row["oldest"] is not None and row["oldest"] <= self._clock.now()
 
     async def _publish(self) -> int:

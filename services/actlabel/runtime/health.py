@@ -1,11 +1,20 @@
 """Signs of life over HTTP: ``/healthz`` (is this process alive), ``/readyz`` (may it get work, and if not why), ``/metrics``."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from platform import python_version
+from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from actlabel.core.errors import UserError
+from actlabel.runtime import metrics
+from actlabel.runtime.lifecycle import until
+
+_LAST_FETCH_S: Final = 60.0
 
 Check = Callable[[], str | None]
 """Returns None when all is well, or one line that says what is not."""
@@ -15,7 +24,9 @@ class Health:
     """What a process knows about itself. Liveness never depends on Kafka, the database or a model."""
 
     def __init__(self) -> None:
-        """Begin without checks: alive and ready."""
+        """Begin without checks: alive and ready, of no role."""
+        self.role = ""
+        self._scraped = asyncio.Event()
         self._liveness: dict[str, Check] = {}
         self._readiness: dict[str, Check] = {}
 
@@ -44,13 +55,27 @@ class Health:
         """Serve the three paths from an aiohttp application."""
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", _metrics)
+        app.router.add_get("/metrics", self._metrics)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _answer(self.alive())
 
     async def _readyz(self, _: web.Request) -> web.Response:
         return _answer(self.ready())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        parts = {name: check() is None for name, check in self._readiness.items()} or {"process": True}
+        metrics.replace(metrics.READY, {(self.role, name): float(ready) for name, ready in parts.items()})
+        response = web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        await response.prepare(request)
+        await response.write_eof()
+        self._scraped.set()  # only now: who waits for this ends the process
+        return response
+
+    async def scraped(self, *, most_s: float) -> bool:
+        """Wait until the metrics have been fetched once more; False where nobody came for ``most_s``."""
+        self._scraped.clear()
+        return await until(self._scraped, most_s)
 
 
 def _failures(checks: dict[str, Check]) -> list[str]:
@@ -62,12 +87,10 @@ def _answer(failures: list[str]) -> web.Response:
     return web.Response(text="\n".join(failures) or "ok", status=503 if failures else 200)
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def serve_health(health: Health, *, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def serve_health(health: Health, *, role: str, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Serve the signs of life; returns the runner (to clean up) and the port in use. Raises ``UserError`` where the port is taken."""
+    health.role = role
+    metrics.BUILD.labels(version("actlabel"), python_version()).set(1)
     app = web.Application()
     health.add_routes(app)
     runner = web.AppRunner(app, access_log=None)
@@ -78,3 +101,20 @@ async def serve_health(health: Health, *, host: str, port: int) -> tuple[web.App
         await runner.cleanup()
         raise UserError(f"ACTLABEL_HTTP_PORT: {port} cannot be listened on ({error.strerror}); choose another") from error
     return runner, int(runner.addresses[0][1])
+
+
+@asynccontextmanager
+async def shown_to_the_end(health: Health, *, role: str, host: str, port: int) -> AsyncIterator[None]:
+    """Serve the signs of life of a job while the block runs, unless ``port`` is 0; where it ended well, until that has been fetched.
+
+    Whoever collects metrics comes every 15 to 60 seconds: a job that left at once would take its results along.
+    """
+    if not port:
+        yield
+        return
+    runner, _ = await serve_health(health, role=role, host=host, port=port)
+    try:
+        yield
+        await health.scraped(most_s=_LAST_FETCH_S)
+    finally:
+        await runner.cleanup()

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     review_token_file: Path | None = Field(None, description="the operator's API token for the review gateway; there is no default token")
 
     host: str = Field("127.0.0.1", description="address that the HTTP and gRPC servers of this process listen on")
-    http_port: int = Field(0, ge=0, le=65535, description="health, metrics; 0: any free port, which is logged")
+    http_port: int = Field(0, ge=0, le=65535, description="health, metrics; 0: any free port, which is logged (of `train`: none)")
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
 
@@ -41,6 +41,12 @@ class Settings(BaseSettings):
         min_length=1,
         description="name or uid: this annotator or criticizer works for that campaign alone; see `actlabel campaign dedicate`",
     )
+    model_port: int = Field(8600, ge=0, le=65535, description="the model server's API; 0: any free port, which is logged")
+    model_token_file: Path | None = Field(
+        None, description="tokens that may ask the model server, one a line; there is none by default, then only this machine may ask"
+    )
+    models: str = Field("", description="registered models to serve, name or name@version, with commas; empty: any, loaded when asked for")
+    model_batch_items: int = Field(64, ge=1, le=4096, description="the most items of one forward pass of a served model")
 
     calls_in_flight: int = Field(
         512,

@@ -1,7 +1,9 @@
 """Spans to an OpenTelemetry collector, by OTLP over HTTP. The packages are the extra ``otel``; nothing else imports them."""
 
+import os
 import time
 from collections.abc import Sequence
+from socket import gethostname
 from threading import Thread
 from typing import Final
 from urllib.parse import urlsplit
@@ -32,7 +34,7 @@ class OtlpRecorder:
         self._ids = _Ids()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
-            resource=Resource.create({"service.name": "actlabel"}),
+            resource=Resource.create({"service.name": "actlabel", "service.instance.id": f"{gethostname()}-{os.getpid()}"}),
             shutdown_on_exit=False,
             id_generator=self._ids,
         )

@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from actlabel.runtime import metrics
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Row, Session
@@ -16,6 +15,7 @@ from actlabel.runtime.log import get_log
 from actlabel.sampler.allowance import Allowance, BlockPlan, least_block, plan_block
 from actlabel.sampler.domain import STREAMING, Drawn, Parameters, Population, check_mode, draw_block
 from actlabel.sampler.draw_store import DrawStore, Place
+from actlabel.sampler.meters import count_decisions
 from actlabel.sampler.parameters import CampaignKeys, allowance
 
 log = get_log(__name__)
@@ -54,6 +54,7 @@ class BlockCloser:
             await self._take(session, stream, plan, parameters)
             failpoint("block.taken")
         failpoint("block.closed")
+        count_decisions(campaign.uid, drawn.design)
         log.info("A block is closed.", campaign=campaign.name, block=block, items=plan.items, selected=plan.quota)
         return plan
 
@@ -103,8 +104,6 @@ class BlockCloser:
         values = (0, STREAMING, parameters.rule, allowed, seen, 0, parameters.to_json(), True, self._clock.now())
         await session.execute(self._sql["put_draw"], uid, _DRAW, *values)
         await session.execute(self._sql["grow_stream_draw"], uid, _DRAW, allowed, taken, seen)
-        metrics.BUDGET.labels(uid, "allowed").set(allowed)
-        metrics.BUDGET.labels(uid, "taken").set(taken)
 
 
 @dataclass(frozen=True, slots=True)

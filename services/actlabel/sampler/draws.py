@@ -31,6 +31,7 @@ from actlabel.sampler.domain import (
     latest_by_batch,
 )
 from actlabel.sampler.draw_store import DrawStore, Place
+from actlabel.sampler.meters import count_decisions
 from actlabel.sampler.parameters import CampaignKeys, allowance
 from actlabel.stream.port import Stream
 
@@ -130,7 +131,8 @@ class Draws:
             raise
         if drawn is not None:
             await self._store_decisions(campaign.uid, row, drawn)
-        await self._complete(campaign, row, drawn.selected if drawn is not None else 0)
+        if await self._complete(campaign, row, drawn.selected if drawn is not None else 0) and drawn is not None:
+            count_decisions(campaign.uid, drawn.design)
 
     async def _design(self, campaign: Campaign, row: DrawRow) -> Drawn | None:
         """Decide in memory. None for a batch of which nothing came through."""
@@ -169,13 +171,14 @@ class Draws:
         if (stored["items"], stored["selected"]) != (row.population, drawn.selected):
             raise Fatal(f"draw {row.draw} of campaign {uid} stored {stored['items']} decisions for {row.population} items")
 
-    async def _complete(self, campaign: Campaign, row: DrawRow, selected: int) -> None:
+    async def _complete(self, campaign: Campaign, row: DrawRow, selected: int) -> bool:
+        """Say that every decision is stored, and what is to be emitted; False where another replica was faster."""
         ends = await self._stream.end_offsets(topics.topic(topics.CRITIQUED, campaign.uid))
         sql = self._store.sql
         async with self._database.transaction() as session:
             await self._store.lock_budget(session, campaign.uid, EXACT)
             if not await session.execute(sql["complete_draw"], campaign.uid, row.draw, selected):
-                return
+                return False
             if row.raises:
                 await session.execute(sql["drop_emission"], campaign.uid, row.raises)
             rows = [(campaign.uid, row.draw, partition.number, end) for partition, end in ends.items()] if row.population else []
@@ -185,9 +188,8 @@ class Draws:
             failpoint("draw.completing")
         failpoint("draw.completed")
         metrics.DRAWS.labels(campaign.uid).inc()
-        metrics.BUDGET.labels(campaign.uid, "allowed").set(budget)
-        metrics.BUDGET.labels(campaign.uid, "taken").set(taken)
         log.info("A draw is complete.", campaign=campaign.name, draw=row.draw, items=row.population, selected=selected)
+        return True
 
 
 def _row(plan: DrawPlan, draws: list[DrawRow], budget: int, population: int, parameters: Parameters) -> DrawRow:

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question
 
 
 class Classifier(Protocol):

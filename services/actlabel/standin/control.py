@@ -6,8 +6,8 @@ import orjson
 from aiohttp import web
 from pydantic import Field, ValidationError
 
+from actlabel.completions.protocol import Refused
 from actlabel.standin.faults import Faults
-from actlabel.standin.protocol import Refused
 
 JSON: Final = "application/json"
 

@@ -1,19 +1,10 @@
-"""What a stand-in thinks of an item, and the port of those who think."""
+"""The port of those who answer, and several of them on one server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
-from actlabel.standin.protocol import Question, Refused
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opinion:
-    """An answer before it is cut to the schema of the request."""
-
-    label: str  # the one that the answerer would give
-    error_probability: float  # that the label under review is wrong; for an annotation, that its own label is
-    reason: str
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question, Refused
 
 
 class Answerer(Protocol):

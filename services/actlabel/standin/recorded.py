@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
+from actlabel.completions.opinion import Opinion
+from actlabel.completions.protocol import Question, Refused
 from actlabel.core.errors import UserError
-from actlabel.standin.opinion import Opinion
-from actlabel.standin.protocol import Question, Refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from actlabel.completions.protocol import Question
 from actlabel.core.errors import UserError
-from actlabel.standin.protocol import Question
 
 
 class RequestLog:

@@ -13,13 +13,13 @@ from typing import Any, Self
 import orjson
 from aiohttp import web
 
+from actlabel.completions import completion
+from actlabel.completions.protocol import Question, Refused, read_question
 from actlabel.core.errors import UserError
 from actlabel.runtime.clock import Clock, SystemClock
-from actlabel.standin import completion
 from actlabel.standin.control import JSON, from_this_machine, read_change
 from actlabel.standin.faults import Faults, Limits, Verdict
 from actlabel.standin.opinion import Answerer
-from actlabel.standin.protocol import Question, Refused, read_question
 from actlabel.standin.request_log import RequestLog
 
 _LARGEST_BODY = 64 * 2**20
@@ -126,6 +126,8 @@ class Standin:
         in_flight = self._served
         number, attempt = self.log.arrival(question, _caller(request))
         outcome = "abandoned"
+        if self._site is None:  # it was being read while all connections were cut
+            self.log.fault("cut", [number])
         try:
             response = await self._answer(request, question, number, attempt, in_flight)
             outcome = str(response.status)

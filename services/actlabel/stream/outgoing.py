@@ -1,9 +1,9 @@
 """What a handler wants produced."""
 
-from dataclasses import dataclass
+from actlabel.core.values import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Outgoing:
     """One record to append; the loop produces it and waits for its acknowledgement before the input counts as done."""
 

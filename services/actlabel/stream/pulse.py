@@ -3,20 +3,26 @@
 from collections.abc import Collection, Iterable, Set
 
 from actlabel.runtime.clock import Clock
+from actlabel.runtime.log import get_log
 from actlabel.stream.backlog import Work
 from actlabel.stream.limits import Limits
 from actlabel.stream.tracker import Tracker
+
+_SAY_AGAIN_S = 10.0
+_log = get_log(__name__)
 
 
 class Pulse:
     """Notes what happens and tells what that means. Our own outages (stream, database) are never a reason to restart a process."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
-        """Begin at the clock's present moment."""
+    def __init__(self, limits: Limits, clock: Clock, *, stage: str = "") -> None:
+        """Begin at the clock's present moment. ``stage``: for the log."""
+        self._stage = stage
         self._limits = limits
         self._clock = clock
         self._outages: dict[str, str] = {}
         self._outage_s = float("-inf")
+        self._said: dict[str, float] = {}  # reason → when it was logged
         self._polled_s = clock.monotonic()
         self._lost: str | None = None
         self._stuck: str | None = None
@@ -30,8 +36,17 @@ class Pulse:
 
     def outage(self, what: str, why: str) -> None:
         """Something of our own is out of reach."""
-        self._outages[what] = why
         self._outage_s = self._clock.monotonic()
+        if what not in self._outages:
+            self._say(what, why)
+        self._outages[what] = why
+
+    def _say(self, what: str, why: str) -> None:
+        """Log a reason, but not again and again while it comes and goes."""
+        self._said = {reason: at_s for reason, at_s in self._said.items() if self._outage_s - at_s < _SAY_AGAIN_S}
+        if why not in self._said:
+            self._said[why] = self._outage_s
+            _log.warning("A stage cannot go on and tries again", stage=self._stage, doing=what, error=why)
 
     def works(self, what: str) -> None:
         """It is in reach again."""

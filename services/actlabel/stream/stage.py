@@ -71,7 +71,7 @@ class Stage:
         self._assignment = Assignment(withdraw=self._backlog.withdraw, changed=self._on_rebalance)
         self._membership = Membership(self._assignment)
         self._window = Window(limits)
-        self._pulse = Pulse(limits, clock)
+        self._pulse = Pulse(limits, clock, stage=name)
         self._lag = Lag(name, clock)
         self._worker = Worker(
             stage=name,
@@ -242,13 +242,12 @@ class Stage:
         self._room.set()
 
     async def _tend(self) -> None:
-        """Let what was delayed go on, cut what is overdue, and look at everything once a second."""
+        """Let what was delayed go on; once a second cut what is overdue, and look at everything."""
         looked_s = self._clock.monotonic()
         while True:
             now = self._clock.monotonic()
             self._backlog.due(now)
             self._worker.start()
-            self._worker.cut_overdue()
             if now - looked_s >= 1.0:
                 looked_s = now
                 self._look()
@@ -258,6 +257,7 @@ class Stage:
         return itertools.chain(self._worker.running, self._backlog.waiting())
 
     def _look(self) -> None:
+        self._worker.cut_overdue()
         trackers = self._assignment.trackers.values()
         self._pulse.watch(trackers, running=self._worker.running, waiting=self._backlog.waiting())
         metrics.IN_FLIGHT.labels(self._name).set(self._backlog.in_flight)

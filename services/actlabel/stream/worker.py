@@ -183,7 +183,8 @@ class Worker:
             work.span.end(outcome)
 
     def _count(self, work: Work, outcome: str) -> None:
-        key = (work.tracker.campaign, outcome)
+        # what is counted of a deleted campaign belongs to none: its uid is forgotten
+        key = ("" if work.tracker.campaign in self._deleted else work.tracker.campaign, outcome)
         counter = self._counters.get(key)
         if counter is None:
             counter = self._counters[key] = metrics.RECORDS.labels(self._stage, *key)
@@ -227,6 +228,9 @@ class Worker:
 
     def drop_deleted(self, deleted: frozenset[str]) -> None:
         """Mark done what waits of deleted campaigns, now and whenever it would be tried again."""
+        if gone := deleted - self._deleted:
+            self._counters = {key: counter for key, counter in self._counters.items() if key[0] not in gone}
+            metrics.forget(gone)
         self._deleted = deleted
         for work in self._backlog.drop(deleted):
             self._finish(work, "dropped")

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from actlabel.classifiers.port import Features
 from actlabel.core.intervals import Interval, proportion
 from actlabel.trainer.losses import Bools, Floats, Ints
-from actlabel.trainer.models.port import Features
 from actlabel.trainer.prepare import Prepared
 from actlabel.trainer.ranks import Ranks
 

@@ -74,6 +74,14 @@ class RiskWatch:
             "top_share": self.max_top_share,
         }
 
+    def recent_facts(self, batch_items: int) -> dict[str, float]:
+        """Return the numbers to watch while it runs; ``batch_items``: of a whole global batch."""
+        return {
+            "risk": sum(self.recent) / max(len(self.recent), 1),
+            "max_weight": self.max_weight,
+            "ess_ratio": self.sum_effective / max(self.steps, 1) / batch_items,
+        }
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         return {**asdict(self), "recent": list(self.recent)}

@@ -23,10 +23,13 @@ _STOP_S = 10.0
 class TrainingProgress:
     """Where a run stands."""
 
-    phase: str  # preparing, starting ray, or training
+    phase: str  # snapshot, preparing, starting ray, or training
     model: str = ""  # the loss being trained
-    done: int = 0  # steps, over all losses
+    done: int = 0  # steps, over all losses; items of the snapshot
     total: int = 0
+    risk: float = 0.0  # of this model, mean of the last batches
+    max_weight: float = 0.0  # of an item, so far
+    ess_ratio: float = 0.0  # effective sample size of a batch, as a share of its items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class TrainingResults:
     snapshot: dict[str, Any]
     models: tuple[dict[str, Any], ...]  # in the order of the plan's losses; the fields of results.json
     selected: str | None  # the best by held-out human labels; None with a test set
+    made_with: dict[str, Any]  # hash of the code, versions of the libraries
     seconds: float
 
 
@@ -53,13 +57,27 @@ async def train(plan: TrainingPlan, on_progress: Callable[[TrainingProgress], No
         file = Path(folder) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
         answer = await _talk(file, on_progress)
+    return _results(plan, answer)
+
+
+def _results(plan: TrainingPlan, document: dict[str, Any]) -> TrainingResults:
     return TrainingResults(
         models_folder=plan.out / "models",
-        snapshot=answer["snapshot"],
-        models=tuple(answer["models"]),
-        selected=answer["selected"],
-        seconds=answer["seconds"],
+        snapshot=document["snapshot"],
+        models=tuple(document["models"]),
+        selected=document["selected"],
+        made_with=document["made_with"],
+        seconds=document["seconds"],
     )
+
+
+def read_results(plan: TrainingPlan) -> TrainingResults | None:
+    """Return what a finished run left that is to be resumed; None where it did not finish."""
+    file = plan.out / "results.json"
+    if not plan.resume or not file.exists():
+        return None
+    document = json.loads(file.read_text(encoding="utf-8"))
+    return _results(plan, document) if "made_with" in document else None
 
 
 def _absolute(plan: TrainingPlan) -> TrainingPlan:
@@ -115,7 +133,9 @@ async def _lines(process: asyncio.subprocess.Process, on_progress: Callable[[Tra
 def _progress(document: dict[str, Any]) -> TrainingProgress:
     if "phase" in document:
         return TrainingProgress(phase=document["phase"])
-    return TrainingProgress(phase="training", model=document["model"], done=document["done"], total=document["total"])
+    return TrainingProgress(
+        phase="training", **{name: document[name] for name in ("model", "done", "total", "risk", "max_weight", "ess_ratio")}
+    )
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:

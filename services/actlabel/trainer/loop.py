@@ -14,9 +14,11 @@ from actlabel.trainer.evaluate import evaluate
 from actlabel.trainer.model_folder import write_model
 from actlabel.trainer.prepare import Prepared
 from actlabel.trainer.ranks import Ranks, State
+from actlabel.trainer.staging import Staging
 from actlabel.trainer.training import Policy, Stopwatch, Training
 
 _PROGRESS_INTERVAL_S = 0.3
+_STAGED_PROGRESS_INTERVAL_S = 5.0
 
 
 def run(prepared: Prepared, ranks: Ranks) -> list[dict[str, Any]]:
@@ -118,7 +120,7 @@ class _Keeper:
 
 @dataclass(slots=True, kw_only=True)
 class _Progress:
-    """Tells the process that waits for this run how far it is, through a small file that is replaced whole."""
+    """Tells the process that waits for this run how far it is, through a small file that is replaced whole, seldom where it is far."""
 
     prepared: Prepared
     rank: int
@@ -129,12 +131,18 @@ class _Progress:
 
     def tell(self, training: Training) -> None:
         """Write where the model stands, a few times a second at most."""
-        if self.rank or time.monotonic() - self.told_at < _PROGRESS_INTERVAL_S:
+        interval_s = _PROGRESS_INTERVAL_S if self.prepared.plan.staging is None else _STAGED_PROGRESS_INTERVAL_S
+        if self.rank or time.monotonic() - self.told_at < interval_s:
             return
         self.told_at = time.monotonic()
-        document = {"model": self.name, "step": training.next_step, "steps": self.steps}
         done = self.index * self.steps + training.next_step
-        write_progress(self.prepared.folder, {**document, "done": done, "total": self.steps * len(self.prepared.plan.losses)})
+        document = {"model": self.name, "step": training.next_step, "steps": self.steps}
+        document |= training.watch.recent_facts(self.prepared.training.batch_items)
+        document |= {"done": done, "total": self.steps * len(self.prepared.plan.losses)}
+        if self.prepared.plan.staging is not None:
+            Staging(self.prepared.plan.staging).put_progress(document)
+        else:
+            write_progress(self.prepared.folder, document)
 
 
 def write_progress(folder: Path, document: dict[str, Any]) -> None:

@@ -15,8 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from actlabel.core.errors import ActlabelError, Fatal, UserError
+from actlabel.core.errors import ActlabelError, Fatal, RetryLater, UserError
 from actlabel.trainer.plan import TrainingPlan, plan_from_json
+from actlabel.trainer.provenance import made_with
+from actlabel.trainer.staging import Staging
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,6 +32,7 @@ _QUIET = {
 }
 _OBJECT_STORE_BYTES = 100 * 2**20
 _POLL_S = 0.25
+_STAGED_POLL_S = 3.0
 _SHUTDOWN_S = 8.0
 
 
@@ -54,17 +57,33 @@ def execute(plan: TrainingPlan, lines: TextIO) -> dict[str, Any]:
     begun = time.monotonic()
     _say(lines, {"phase": "preparing"})
     prepared = prepare(plan)
+    staging = Staging(plan.staging) if plan.staging is not None else None
+    if staging is not None:
+        _say(lines, {"phase": "copying inputs to storage"})
+        staging.put_inputs(plan)
     _say(lines, {"phase": "starting ray"})
-    with _Relay(prepared.folder, lines):
-        models = _fit(plan)
+    with _Relay(prepared.folder, staging, lines):
+        models = _fit(plan, staging)
+    if staging is not None:
+        staging.fetch_models(plan.out)
+    manifest = prepared.snapshot.manifest
     snapshot = {
         "sha256": prepared.snapshot.sha256,
         "items": prepared.snapshot.items,
-        "manifest": prepared.snapshot.manifest["offsets"],
+        "human": manifest["tally"]["human"],
+        "draws": manifest["tally"]["draws"],
+        "campaign": manifest["campaign"],
+        "manifest": manifest["offsets"],
         "undecidable_items_left_out": int((~prepared.records.usable).sum()),
         "mixed_draws": prepared.records.mixed_draws,
     }
-    results = {"snapshot": snapshot, "models": models, "selected": selected(plan, models), "seconds": round(time.monotonic() - begun, 3)}
+    results = {
+        "snapshot": snapshot,
+        "models": models,
+        "selected": selected(plan, models),
+        "made_with": made_with(),
+        "seconds": round(time.monotonic() - begun, 3),
+    }
     draft = plan.out / ".results.json"
     draft.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     draft.replace(plan.out / "results.json")
@@ -78,7 +97,7 @@ def selected(plan: TrainingPlan, models: list[dict[str, Any]]) -> str | None:
     return None if plan.test is not None or not judged else str(max(judged, key=lambda model: model["test_accuracy"])["name"])
 
 
-def _fit(plan: TrainingPlan) -> list[dict[str, Any]]:
+def _fit(plan: TrainingPlan, staging: Staging | None) -> list[dict[str, Any]]:
     """Run the Ray Train job. Name and storage are its identity: a second run there goes on from the last registered checkpoint."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -99,7 +118,8 @@ def _fit(plan: TrainingPlan) -> list[dict[str, Any]]:
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=plan.gpu),
         run_config=RunConfig(
             name="actlabel",
-            storage_path=str((plan.out / "run" / "ray").resolve()),
+            storage_path=str((plan.out / "run" / "ray").resolve()) if staging is None else staging.ray_path,
+            storage_filesystem=None if staging is None else staging.ray_filesystem,
             failure_config=FailureConfig(max_failures=plan.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
@@ -140,8 +160,9 @@ def _cause(error: Exception) -> str:
 class _Relay:
     """Passes the workers' progress file on to the parent while the job runs."""
 
-    def __init__(self, folder: Path, lines: TextIO) -> None:
+    def __init__(self, folder: Path, staging: Staging | None, lines: TextIO) -> None:
         self._file = folder / "progress.json"
+        self._staging = staging
         self._lines = lines
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -155,11 +176,19 @@ class _Relay:
 
     def _run(self) -> None:
         last = ""
-        while not self._done.wait(_POLL_S):
-            text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
-            if text != last:
+        while not self._done.wait(_POLL_S if self._staging is None else _STAGED_POLL_S):
+            text = self._text()
+            if text and text != last:
                 last = text
                 _say(self._lines, json.loads(text))
+
+    def _text(self) -> str:
+        if self._staging is None:
+            return self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        try:
+            return self._staging.read_progress()
+        except RetryLater:
+            return ""  # it is only progress
 
 
 class _Parent(threading.Thread):

@@ -9,10 +9,11 @@ from torch import nn
 
 from actlabel.dataset.folder import whole_folder
 from actlabel.trainer.prepare import Prepared
+from actlabel.trainer.staging import Staging
 
 
 def write_model(prepared: Prepared, model: nn.Module, result: dict[str, Any], metrics_file: Path) -> None:
-    """Write ``models/<loss>/``, whole or not at all; one that an interrupted run left is replaced."""
+    """Write ``models/<loss>/``, whole or not at all; one that an interrupted run left is replaced. With staging it is copied there."""
     folder = prepared.plan.out / "models" / str(result["name"])
     if folder.exists():
         shutil.rmtree(folder)
@@ -22,6 +23,8 @@ def write_model(prepared: Prepared, model: nn.Module, result: dict[str, Any], me
         _write(draft / "labels.json", list(prepared.snapshot.labels))
         _write(draft / "manifest.json", prepared.snapshot.manifest)
         _write(draft / "model_card.json", _card(prepared, result))
+    if prepared.plan.staging is not None:
+        Staging(prepared.plan.staging).put_model(folder)
 
 
 def _card(prepared: Prepared, result: dict[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ LOSSES: Final = (
 BASELINES: Final = ("human-only", "machine-only", "merged-ce", "merged-gce", "merged-smooth", "ipw", "snipw", "forward")
 """What ``act`` is measured against on the same data; ``random-review`` needs labels of its own."""
 
-_WHERE_AND_HOW: Final = {"out", "workers", "gpu", "resume", "checkpoint_interval_s", "max_failures", "threads", "ray_address"}
-"""Fields that do not change the result, so that a resumed run may have others."""
+_WHERE_AND_HOW: Final = {
+    *("snapshot", "out", "workers", "gpu", "resume", "checkpoint_interval_s", "max_failures", "threads", "ray_address", "staging"),
+}
+"""Fields that do not change the result, so that a resumed run may have others. The snapshot counts by its bytes, not by its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class TrainingPlan:
     max_failures: int = 3  # how often dead workers are replaced
     threads: int | None = None  # of each worker; None: the model's default
     ray_address: str | None = None  # an existing Ray cluster; None: RAY_ADDRESS, or a cluster of this run's own
+    staging: str | None = None  # an fsspec address of this run alone, for workers elsewhere; None: all workers see ``out``
 
     def to_json(self) -> str:
         """Write the plan for the process that carries it out."""

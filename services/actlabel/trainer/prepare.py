@@ -5,22 +5,24 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actlabel.classifiers.choose import choose_model
+from actlabel.classifiers.contents import Contents, contents_of
+from actlabel.classifiers.port import Defaults, Features, ModelKind
 from actlabel.core.errors import UserError
-from actlabel.trainer.contents import Contents, contents_of
 from actlabel.trainer.losses import ABSENT, Ints
-from actlabel.trainer.models.choose import choose_model
-from actlabel.trainer.models.port import Defaults, Features, ModelKind
 from actlabel.trainer.objectives import OBJECTIVES, Objective, Request
 from actlabel.trainer.plan import TrainingPlan
 from actlabel.trainer.records import Records, label_numbers, read_records
 from actlabel.trainer.snapshot import Snapshot, open_snapshot
 from actlabel.trainer.test_set import write_test_set
+
+_RANDOM_REVIEW: Final = "random-review.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ def prepare(plan: TrainingPlan) -> Prepared:
     if plan.test is not None:
         labels = write_test_set(plan.test, snapshot.columns, folder / "test.parquet")
         (folder / "test-labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    if plan.random_review is not None:
+        _keep_random_review(plan.random_review, folder / _RANDOM_REVIEW)
     prepared = open_prepared(plan, snapshot)
     _check(prepared)
     _encode(prepared.kind, contents_of(snapshot.files, snapshot.columns), folder / "features")
@@ -91,7 +95,7 @@ def open_prepared(plan: TrainingPlan, snapshot: Snapshot | None = None) -> Prepa
         train=train,
         held_out=held_out,
         test_labels=_test_labels(plan, known.labels),
-        random_review=None if plan.random_review is None else _random_review(plan.random_review, records),
+        random_review=None if plan.random_review is None else _random_review(plan, records),
         folder=plan.out / "run",
     )
 
@@ -140,9 +144,18 @@ def _test_labels(plan: TrainingPlan, labels: tuple[str, ...]) -> Ints | None:
     return label_numbers(names, labels, where=str(plan.test))
 
 
-def _random_review(path: Path, records: Records) -> Ints:
+def _keep_random_review(source: Path, kept: Path) -> None:
+    """Copy it beside the other inputs, where every worker finds it."""
     try:
-        table = pq.read_table(path, columns=["id", "label"])
+        shutil.copyfile(source, kept)
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read as Parquet with the columns id and label ({error.strerror})") from error
+
+
+def _random_review(plan: TrainingPlan, records: Records) -> Ints:
+    path = plan.random_review
+    try:
+        table = pq.read_table(plan.out / "run" / _RANDOM_REVIEW, columns=["id", "label"])
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet with the columns id and label ({error})") from error
     numbers = label_numbers(table["label"].to_pylist(), records.labels, where=str(path))

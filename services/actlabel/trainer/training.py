@@ -14,10 +14,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from actlabel.classifiers.port import Defaults, Features
 from actlabel.runtime.log import get_log
 from actlabel.trainer.guards import RiskWatch, WeightFacts, weight_facts
 from actlabel.trainer.losses import Batch, Ints, weighted_items
-from actlabel.trainer.models.port import Defaults, Features
 from actlabel.trainer.objectives import Objective
 from actlabel.trainer.order import Order, share
 from actlabel.trainer.ranks import Ranks, State
@@ -161,8 +161,13 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "watch": self.watch.state(),
-            "metrics_bytes": self._metrics.tell() if self._metrics is not None else 0,
+            "metrics": self._written(),
         }
+
+    def _written(self) -> Tensor:
+        """Return the metrics so far as bytes, uint8: the next rank 0 may be on another machine."""
+        content = bytearray(self._policy.metrics_file.read_bytes()) if self._metrics is not None else bytearray()
+        return torch.frombuffer(content, dtype=torch.uint8) if content else torch.zeros(0, dtype=torch.uint8)
 
     def restore(self, state: Mapping[str, Any] | None) -> None:
         """Go on from a checkpoint, or begin; metrics of steps that will be taken again are cut off."""
@@ -173,7 +178,8 @@ class Training:
             self.watch = RiskWatch.restored(state["watch"])
         self._agree()
         if self._metrics is not None:
-            self._metrics.truncate(state["metrics_bytes"] if state is not None else 0)
+            self._metrics.truncate(0)
+            self._metrics.write(state["metrics"].numpy().tobytes() if state is not None else b"")
 
     def _agree(self) -> None:
         """Give every rank the weights and buffers of rank 0, whatever its random state or library made of them."""

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from actlabel.trainer.loop import run
 from actlabel.trainer.plan import plan_from_json
 from actlabel.trainer.prepare import open_prepared
 from actlabel.trainer.ranks import State, read_state, write_state
+from actlabel.trainer.staging import Staging
 
 _STATE_FILE = "state.pt"
 
@@ -55,10 +57,12 @@ class RayRanks:
 def train_loop_per_worker(config: dict[str, Any]) -> dict[str, Any]:
     """Carry out the plan in ``config['plan']``; return ``results``, or ``error`` for what no new attempt would mend."""
     ranks = RayRanks()
+    plan = plan_from_json(config["plan"])
     try:
-        prepared = open_prepared(plan_from_json(config["plan"]))
-        per_node = ray.train.get_context().get_local_world_size()
-        torch.set_num_threads(prepared.training.threads or max(1, (os.cpu_count() or 1) // per_node))
-        return {"results": run(prepared, ranks)}
+        with Staging(plan.staging).on_this_machine(plan) if plan.staging else nullcontext(plan) as local:
+            prepared = open_prepared(local)
+            per_node = ray.train.get_context().get_local_world_size()
+            torch.set_num_threads(prepared.training.threads or max(1, (os.cpu_count() or 1) // per_node))
+            return {"results": run(prepared, ranks)}
     except ActlabelError as error:
         return {"error": str(error)}

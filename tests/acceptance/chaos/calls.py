@@ -1,7 +1,7 @@
 """Paid once: what became of every call that was made again. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -10,9 +10,12 @@ from tests.acceptance.chaos.asked import Request
 from tests.acceptance.chaos.oracles import Violation, about
 
 _STORED_S: Final = 2.0  # an answer is in the database so long after it came, unless the database is out of reach
+_NOTED_S: Final = 1.0  # how exactly it is known when the database was out of reach
+_WAKES_S: Final = 2.0  # how soon a process that stood still has learnt what it lost
 _KILLED_S: Final = 0.25  # how soon the endpoint sees that a caller is gone
 UNEXPLAINED: Final = "unexplained"
 HANDOVER: Final = "handover"  # two living processes asked at once: the partition moved while a call ran
+NO_CLAIM: Final = "handover, no database"  # the same, and the old owner could tell nobody that its call ran
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +35,7 @@ class Repeats:
     by_reason: Counter[str] = field(default_factory=Counter)
     scripted: Counter[str] = field(default_factory=Counter)  # status or fault → requests
     unlost: list[tuple[str, Request]] = field(default_factory=list)  # reason and earlier call, where no process lost it
-    lost: int = 0  # calls in flight, or just answered, at all losses together
+    lost: int = 0  # calls in flight, or just answered, at all losses together, and those that could not be claimed
 
 
 def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out: Sequence[tuple[float, float]]) -> Repeats:
@@ -49,8 +52,9 @@ def repeats(requests: Iterable[Request], losses: Sequence[Loss], *, database_out
     for same in by_digest.values():
         for earlier, later in pairwise(request for request in same if not request.faulted):
             reason = _reason(earlier, later, of_caller[earlier.caller], database_out) or _woke_up(same, later, of_caller[later.caller])
-            reason = reason or (HANDOVER if _two_at_work(same) else UNEXPLAINED)
+            reason = reason or _just_awake(same, of_caller) or _handed_over(same, database_out)
             found.by_reason[reason] += 1
+            found.lost += reason == NO_CLAIM
             if reason in {HANDOVER, UNEXPLAINED}:
                 found.unlost.append((reason, earlier))
     return found
@@ -68,6 +72,21 @@ def _woke_up(same: Sequence[Request], later: Request, losses: Sequence[Loss]) ->
     frozen = [loss for loss in losses if loss.kind == "freeze" and loss.start_s <= later.arrived_s]
     stood_still = any(request.in_flight_during(loss.start_s, loss.end_s) for request in own for loss in frozen)
     return "freeze, in flight" if stood_still else ""
+
+
+def _just_awake(same: Sequence[Request], losses: Mapping[str, Sequence[Loss]]) -> str:
+    """Say whether one of them began as a process woke up that did not know yet that its partitions were another's."""
+    wakings = ((request, loss) for request in same for loss in losses.get(request.caller, ()) if loss.kind == "freeze")
+    return "freeze, just awake" if any(0.0 <= request.arrived_s - loss.end_s + _KILLED_S <= _WAKES_S for request, loss in wakings) else ""
+
+
+def _handed_over(same: Sequence[Request], database_out: Sequence[tuple[float, float]]) -> str:
+    """Say whether a partition moved while a call ran or its answer was not stored, and whether there was a database to do it in."""
+    first_s, last_s = min(request.arrived_s for request in same), max(request.arrived_s for request in same)
+    out = any(start - _NOTED_S <= last_s and end + _NOTED_S >= first_s for start, end in database_out)
+    if len({request.caller for request in same}) > 1 and out:
+        return NO_CLAIM  # nor store what had come meanwhile
+    return HANDOVER if _two_at_work(same) else UNEXPLAINED
 
 
 def _two_at_work(same: Sequence[Request]) -> bool:

@@ -148,6 +148,9 @@ def ask(number, arrived_s, ended_s, *, outcome="200", caller="p", fault="", dige
         (ask(1, 99.5, 99.9), [], [], "unexplained"),
         (ask(1, 99.5, 100.0, outcome="abandoned"), [], [], "unexplained"),  # its caller gave up by itself
         (ask(1, 99.5, 111.0), [], [], "handover"),  # two living processes asked at once
+        (ask(1, 99.5, 111.0), [], [(105.0, 109.5)], "handover, no database"),  # the call could not be claimed
+        (ask(1, 99.5, 111.0), [], [(80.0, 90.0)], "handover"),  # it could: the database was back
+        (ask(1, 99.5, 100.0), [], [(99.8, 109.5)], "handover, no database"),  # its answer could not be stored
         (ask(1, 99.5, 100.0, caller="q"), [KILLED], [], "unexplained"),  # another process was killed
     ],
 )
@@ -168,6 +171,14 @@ def test_the_second_attempt_of_a_process_that_stood_still_in_its_first_is_the_fr
     hung, elsewhere, again = ask(1, 99.0, 109.5, outcome="abandoned", fault="hang"), ask(2, 106.5, 107.0, caller="r"), ask(3, 110.0, 110.5)
     assert dict(calls.repeats([hung, elsewhere, again], [FROZEN], database_out=[]).by_reason) == {"freeze, in flight": 1}
     assert dict(calls.repeats([hung, elsewhere, again], [], database_out=[]).by_reason) == {"handover": 1}
+
+
+def test_a_process_that_woke_up_a_moment_ago_does_not_know_yet_what_it_lost():
+    elsewhere, awake = ask(1, 109.0, 112.0, caller="q"), ask(2, FROZEN.end_s + 0.5, 113.0)
+    assert dict(calls.repeats([elsewhere, awake], [FROZEN], database_out=[]).by_reason) == {"freeze, just awake": 1}
+    late = ask(2, FROZEN.end_s + 5.0, FROZEN.end_s + 6.0)
+    running = ask(1, FROZEN.end_s + 4.0, FROZEN.end_s + 9.0, caller="q")
+    assert dict(calls.repeats([running, late], [FROZEN], database_out=[]).by_reason) == {"handover": 1}
 
 
 def test_scripted_failures_are_counted_apart():

@@ -126,6 +126,23 @@ async def test_failed_call_stores_nothing_and_reaches_everyone(results: Results)
     assert await results.get_or_call("r1", "c", "annotator", Calls()) == b"answer"
 
 
+async def test_what_another_process_was_answered_is_no_dead_letter_here(database: Database) -> None:
+    """A record is in work twice after a handover that could claim nothing; of the two outcomes the answer counts."""
+    here, there = Results(database, FakeClock()), Results(database, FakeClock())
+    begun, let = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> Paid:
+        begun.set()
+        await let.wait()
+        raise DeadLetter("bad-answer", "nonsense")
+
+    unlucky = asyncio.create_task(here.get_or_call("r1", "c", "annotator", fail))
+    await begun.wait()
+    assert await there.get_or_call("r1", "c", "annotator", Calls(b"theirs")) == b"theirs"
+    let.set()
+    assert await unlucky == b"theirs"
+
+
 async def test_concurrent_items_share_their_database_work(database: Database) -> None:
     watched = Watched(database)
     results = Results(watched, FakeClock())  # type: ignore[arg-type]  # what Results uses of it

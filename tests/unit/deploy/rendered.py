@@ -4,14 +4,16 @@ import functools
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import yaml
 
+from actlabel.cli.serve import serve
 from tests.services import kubectl
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 OVERLAYS: Final = ("dev", "production", "external")
+COMPONENT: Final = "app.kubernetes.io/component"
 Document = Mapping[str, Any]
 
 
@@ -33,6 +35,16 @@ def overlay(name: str) -> Sequence[Document]:
 def of_kind(documents: Sequence[Document], kind: str) -> Mapping[str, Document]:
     """Choose by kind; by name."""
     return {document["metadata"]["name"]: document for document in documents if document["kind"] == kind}
+
+
+def stages(documents: Sequence[Document]) -> Mapping[str, Any]:
+    """The Deployments of stages, by name."""
+    return {name: one for name, one in of_kind(documents, "Deployment").items() if one["metadata"]["labels"][COMPONENT] == "stage"}
+
+
+def roles() -> set[str]:
+    """What `actlabel serve` can be, but for the server of trained models, which is no stage."""
+    return {role.value for role in get_type_hints(serve)["role"]} - {"model"}
 
 
 def name_of(document: Document) -> str:

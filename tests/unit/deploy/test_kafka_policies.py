@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from actlabel.core import topics
-from tests.unit.deploy.rendered import OVERLAYS, ROOT, Document, of_kind, overlay, settings
+from tests.unit.deploy.rendered import OVERLAYS, ROOT, Document, of_kind, overlay, settings, stages
 
 pytestmark = pytest.mark.kubectl
 with_kafka = pytest.mark.parametrize("name", ["dev", "production"])
@@ -63,7 +63,7 @@ def test_who_is_no_stage_may_do_no_more_than_its_work(name: str):
 @with_kafka
 def test_every_pod_has_the_secret_of_its_own_user(name: str):
     users = of_kind(overlay(name), "KafkaUser")
-    for stage, deployment in of_kind(overlay(name), "Deployment").items():
+    for stage, deployment in stages(overlay(name)).items():
         volumes: dict[str, Any] = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
         assert volumes["kafka"]["secret"]["secretName"] == f"{stage}-kafka"
         assert volumes["kafka"]["secret"]["secretName"] in users
@@ -100,6 +100,7 @@ def test_the_stages_never_want_more_connections_than_the_database_has(name: str)
     """Each pod: its pool, and one for a lock that it holds."""
     each = int(settings(overlay(name))["ACTLABEL_DATABASE_CONNECTIONS"]) + 1
     most = sum(spec["spec"]["maxReplicaCount"] + 1 for spec in of_kind(overlay(name), "ScaledObject").values())  # and one while rolling
+    most += sum(spec["spec"]["maxReplicas"] + 1 for spec in of_kind(overlay(name), "HorizontalPodAutoscaler").values())
     database = of_kind(overlay(name), "Cluster")["actlabel-db"]["spec"]["postgresql"]["parameters"]
     assert each * most <= int(database["max_connections"]) - _RESERVED_CONNECTIONS
 

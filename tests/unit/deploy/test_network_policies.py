@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actlabel.core import topics
-from tests.unit.deploy.rendered import Document, of_kind, overlay, pods
+from tests.unit.deploy.rendered import Document, of_kind, overlay, pods, stages
 
 pytestmark = pytest.mark.kubectl
 each_overlay = pytest.mark.parametrize("name", ["production", "external"])
@@ -42,7 +42,7 @@ def _reaches(name: str, labels: Any, address: str, port: int) -> bool:
 
 
 def _labels(name: str) -> dict[str, Any]:
-    return {stage: d["spec"]["template"]["metadata"]["labels"] for stage, d in of_kind(overlay(name), "Deployment").items()}
+    return {stage: d["spec"]["template"]["metadata"]["labels"] for stage, d in stages(overlay(name)).items()}
 
 
 @each_overlay

@@ -7,7 +7,7 @@ import pytest
 
 from actlabel.core import topics
 from actlabel.runtime.campaign_file import CampaignFile
-from tests.unit.deploy.rendered import OVERLAYS, Document, of_kind, overlay, settings
+from tests.unit.deploy.rendered import OVERLAYS, Document, of_kind, overlay, settings, stages
 
 pytestmark = pytest.mark.kubectl
 each_overlay = pytest.mark.parametrize("name", OVERLAYS)
@@ -25,7 +25,7 @@ def _lag_triggers(spec: Document) -> list[Any]:
 
 @each_overlay
 def test_every_stage_is_scaled_and_its_deployment_leaves_the_number_to_keda(name: str):
-    deployments = of_kind(overlay(name), "Deployment")
+    deployments = stages(overlay(name))
     assert {spec["scaleTargetRef"]["name"] for spec in _scaled(name).values()} == deployments.keys()
     assert not any("replicas" in deployment["spec"] for deployment in deployments.values()), "an apply would set it back"
 

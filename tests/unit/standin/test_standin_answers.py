@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from actlabel.cli.standin import read_faults
+from actlabel.completions.protocol import Refused, read_question
 from actlabel.core.errors import UserError
 from actlabel.standin.classifier import ClassifierAnswers
 from actlabel.standin.opinion import ByModel
-from actlabel.standin.protocol import Refused, read_question
 from actlabel.standin.recorded import AnswerFields, RecordedAnswers
 
 

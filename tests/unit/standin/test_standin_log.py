@@ -6,9 +6,9 @@ import json
 import aiohttp
 import pytest
 
+from actlabel.completions.protocol import item_digest
 from actlabel.core.errors import UserError
 from actlabel.standin.faults import Faults
-from actlabel.standin.protocol import item_digest
 from actlabel.standin.request_log import RequestLog
 from actlabel.standin.server import Standin
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from actlabel.completions.protocol import Refused, item_digest, read_question
 from actlabel.core.errors import UserError
-from actlabel.standin.protocol import Refused, item_digest, read_question
 from actlabel.standin.server import Standin
 
 

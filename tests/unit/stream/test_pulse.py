@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+import structlog
+import structlog.testing
 
 from actlabel.core.errors import RetryLater
 from actlabel.runtime.clock import FakeClock
@@ -61,6 +63,18 @@ def test_our_own_outage_is_none() -> None:
     look.pulse.outage("work", "no database")
     assert look.liveness(running=look.works, waiting=[]) is None
     assert look.pulse.readiness() == "no database"
+
+
+def test_an_outage_is_logged_with_its_reason_when_it_begins_and_not_for_every_record() -> None:
+    look = Look()
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            look.pulse.outage("work", "no database")
+            look.pulse.outage("work", "no database")
+            look.pulse.works("work")
+        look.clock.advance(11)
+        look.pulse.outage("work", "no database")
+    assert [line["error"] for line in said] == ["no database"] * 2
 
 
 def test_a_watermark_that_nobody_works_on_is_frozen() -> None:

@@ -223,6 +223,9 @@ async def test_a_handler_that_does_not_listen_is_cut_again(still_bed: Bed) -> No
     async with bed.running(deaf):
         await until(lambda: len(bed.out(campaign)) == len(IDS) - 1)
         fake_clock(bed).advance(901)
+        for number in (1, 2):
+            await until(lambda number=number: len(cuts) == number)
+            fake_clock(bed).advance(1)
         await until(lambda: bed.at_rest(campaign))
     assert [one.reason for one in await bed.dead.list(campaign.uid)] == ["deadline"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,15 +17,20 @@ import torch
 import transformers
 from PIL import Image
 
+from actlabel.classifiers.choose import choose_model
+from actlabel.classifiers.cnn import ConvNetKind
+from actlabel.classifiers.content import Content
+from actlabel.classifiers.contents import Contents, contents_of
+from actlabel.classifiers.ngrams import BUCKETS, NgramKind, ngram_buckets
+from actlabel.classifiers.pictures import decode
+from actlabel.classifiers.port import ModelKind
+from actlabel.classifiers.ragged import Ragged, write_ragged
+from actlabel.classifiers.stored import load_model
 from actlabel.core.errors import UserError
 from actlabel.dataset.table import IMAGE
-from actlabel.trainer.contents import Contents, contents_of
+from actlabel.model_registry.files import put_model
+from actlabel.runtime.storage import Storage
 from actlabel.trainer.evaluate import plain_accuracy, weighted_accuracy
-from actlabel.trainer.models.choose import choose_model
-from actlabel.trainer.models.cnn import ConvNetKind
-from actlabel.trainer.models.ngrams import BUCKETS, NgramKind, ngram_buckets
-from actlabel.trainer.models.pictures import decode
-from actlabel.trainer.models.ragged import Ragged, write_ragged
 from tests.unit.trainer.digit_campaign import png
 
 TEXTS, IMAGES = (("text", "text"),), (("image", "image"),)
@@ -110,6 +116,21 @@ def test_the_answer_for_an_item_does_not_depend_on_its_batch(tmp_path: Path) -> 
     together = model(**features.batch(np.arange(6)))
     alone = torch.cat([model(**features.batch(np.array([row]))) for row in range(6)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [ConvNetKind(), NgramKind()], ids=["cnn", "ngrams"])
+def test_what_is_served_is_encoded_as_what_was_trained_on(kind: ModelKind, tmp_path: Path) -> None:
+    rng, folder = np.random.default_rng(0), _fresh(tmp_path)
+    images = isinstance(kind, ConvNetKind)
+    contents = (
+        _images(tmp_path, [png(rng.integers(0, 16, (8, 8))) for _ in range(4)]) if images else _texts(tmp_path, ["a b", "", "A  b c", "ü"])
+    )
+    kind.encode(contents, folder)
+    trained_on = kind.features(folder).batch(np.arange(4))
+    served = kind.collate([kind.row(content) for content in contents])
+    assert trained_on.keys() == served.keys()
+    for name, tensor in trained_on.items():
+        assert torch.equal(tensor, served[name])
 
 
 def test_an_item_without_an_image_is_named(tmp_path: Path) -> None:
@@ -215,6 +236,47 @@ def test_a_saved_classifier_is_one_of_hugging_face(text_model: Path, tmp_path: P
     again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     words = transformers.AutoTokenizer.from_pretrained(tmp_path)("good film", return_tensors="pt")
     torch.testing.assert_close(again(**words).logits, model(**kind.features(folder).batch(np.array([0]))))
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["text", "image"])
+def test_a_trained_classifier_comes_back_from_the_registry(text_model: Path, image_model: Path, tmp_path: Path, images: bool) -> None:
+    kind = choose_model(f"hf:{image_model if images else text_model}", IMAGES if images else TEXTS)
+    model, folder = kind.build(("no", "yes", "maybe")).eval(), tmp_path / "trained"
+    folder.mkdir()
+    kind.save(model, folder)
+    (folder / "labels.json").write_text('["no", "yes", "maybe"]')
+    (folder / "model_card.json").write_text(json.dumps({"model": kind.describe()}))
+    files = put_model(Storage(str(tmp_path / "storage")), folder)  # what a tokenizer and a processor leave is data
+    stored = load_model(folder)
+    rows = [kind.row(Content("x", "good film", png(np.zeros((8, 8)))))]
+    torch.testing.assert_close(stored.model(**stored.kind.collate(rows)), model(**kind.collate(rows)))
+    assert (stored.labels, stored.reads_images) == (("no", "yes", "maybe"), images)
+    assert any(file.name == "model.safetensors" for file in files)
+
+
+# what a stored model may be instead of one, and what is said
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("labels.json", '["a"]', "is no list of two or more labels"),
+        ("labels.json", "{", "cannot be read as JSON"),
+        ("labels.json", '["a", "b", "c"]', "holds no weights of this model"),
+        ("model_card.json", "{}", "names no model"),
+        ("model_card.json", '{"model": {"kind": "os.system"}}', "kind 'os.system' is not one of cnn, ngrams, hf-text, hf-image"),
+        ("model_card.json", '{"model": {"kind": "cnn", "version": 0}}', "train it again"),
+        ("model.safetensors", "\x80\x04not weights", "holds no weights of this model"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path, file: str, content: str, message: str) -> None:
+    kind = ConvNetKind()
+    kind.save(kind.build(("a", "b")), tmp_path)
+    (tmp_path / "labels.json").write_text('["a", "b"]')
+    (tmp_path / "model_card.json").write_text(json.dumps({"model": kind.describe()}))
+    assert load_model(tmp_path).labels == ("a", "b")
+    (tmp_path / file).write_text(content)
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        load_model(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_padding_does_not_change_an_answer(text_model: Path, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from actlabel.classifiers.cnn import ConvNetKind
 from actlabel.core.errors import Fatal, UserError
 from actlabel.dataset.export import Exported
 from actlabel.trainer.loop import policy_for, run
 from actlabel.trainer.main import selected
-from actlabel.trainer.models.cnn import ConvNetKind
 from actlabel.trainer.plan import TrainingPlan, check_plan, parse_workers, plan_from_json
 from actlabel.trainer.prepare import Prepared, open_prepared, prepare
 from actlabel.trainer.ranks import SoloRanks

@@ -279,12 +279,22 @@ function onKey(event) {
   const mayRepeat = action?.startsWith("review:zoom") || action === "review:previous" || action === "review:next";
   if (event.repeat && (action || index >= 0) && !mayRepeat) return event.preventDefault(); // a key held down answers once
   if (action?.startsWith("review:zoom") && !screen.hasImage()) return;
-  if (action) DO[action]();
-  else if (index >= 0) pick(index);
+  if (action) inTurn(DO[action]);
+  else if (index >= 0) inTurn(() => pick(labelKeys().indexOf(pressed)));
   else if (pressed === "0" && screen.hasImage()) screen.zoomReset();
-  else if (pressed === "escape") escape();
+  else if (pressed === "escape") inTurn(escape);
   else return;
   event.preventDefault();
+}
+
+// A step through the past waits for the gateway; keys pressed meanwhile are meant for where it leads.
+let turning = Promise.resolve();
+let steps = 0;
+function inTurn(act) {
+  const going = steps > 0 ? turning.then(act) : act();
+  if (!(going instanceof Promise)) return;
+  steps += 1;
+  turning = going.finally(() => (steps -= 1));
 }
 
 function onDialogKey(event, dialog, pressed) {

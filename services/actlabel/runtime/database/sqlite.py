@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from actlabel.core.errors import UserError
 from actlabel.runtime.database.port import Row, Session
 from actlabel.runtime.database.sqlite_errors import translated_sqlite_errors, use_wal
+from actlabel.runtime.database.sqlite_lock import try_file_lock
 
 _ANY = re.compile(r"=\s*ANY\s*\(\s*(\$\d+)\s*\)", re.IGNORECASE)
 _BUSY_TIMEOUT_S = 30.0
@@ -151,13 +152,17 @@ class SqliteDatabase:
 
     @asynccontextmanager
     async def try_lock(self, name: str) -> AsyncIterator[bool]:
-        """See ``port.Database``: one process runs the stages on SQLite, so a lock of the process is a lock of the system."""
+        """See ``port.Database``: among the tasks of this process, and among the processes that open the same file."""
         lock = self._names.setdefault(name, asyncio.Lock())
         if lock.locked():
             yield False
             return
         async with lock:
-            yield True
+            if self._path == ":memory:":
+                yield True
+                return
+            with try_file_lock(self._path, name) as is_ours:
+                yield is_ours
 
     async def close(self) -> None:
         """See ``port.Database``."""

@@ -1,0 +1,1 @@
+"""Registered models: versions in the database, files in storage."""

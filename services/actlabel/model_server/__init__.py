@@ -1,0 +1,1 @@
+"""Registered models behind the contract that annotator and criticizer speak."""

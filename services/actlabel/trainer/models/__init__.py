@@ -1,1 +1,0 @@
-"""The models that can be trained: two small ones built in, and any Hugging Face classifier."""

@@ -32,6 +32,7 @@ from actlabel.criticizer.handle import CriticizeItem
 from actlabel.host.host import Host, open_host
 from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.campaigns import Campaign
+from actlabel.runtime.health import Health
 from actlabel.runtime.rpc import serve_rpc
 from actlabel.runtime.settings import Settings
 from actlabel.stream.port import Partition, Stream, TopicSettings
@@ -114,7 +115,9 @@ async def channel(host: Host) -> AsyncIterator[grpc.aio.Channel]:
             add_CriticizerServicer_to_server(criticizer_rpc.CriticizerService(criticize, host.campaigns), server)
 
         names = [annotator_rpc.SERVICE, criticizer_rpc.SERVICE]
-        port = await stack.enter_async_context(serve_rpc(host="127.0.0.1", port=0, services=names, register=register))
+        port = await stack.enter_async_context(
+            serve_rpc(host="127.0.0.1", port=0, health_checks=Health(), services=names, register=register)
+        )
         yield await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
 
 

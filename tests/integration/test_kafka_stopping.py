@@ -5,11 +5,14 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from uuid import uuid4
 
+import uvloop
+
 from actlabel.core.errors import RetryLater
 from actlabel.stream.kafka_consumer import KafkaConsumer
 from actlabel.stream.kafka_stream import open_kafka_stream
 from actlabel.stream.port import Partition, TopicSettings
 from tests.services.kafka_broker import KafkaBroker
+from tests.services.secured_kafka import SecuredKafka
 
 
 class Owner:
@@ -43,3 +46,19 @@ def _waits_after_an_error(task: "asyncio.Task[object]") -> bool:
     """Whether a fetch of aiokafka sleeps before the next attempt, which is when its cancellation comes out of ``stop``."""
     frames = task.get_stack(limit=1)
     return not task.done() and bool(frames) and frames[0].f_code.co_name == "_proc_fetch_request" and "err" in frames[0].f_locals
+
+
+def test_a_tls_connection_ends_without_the_brokers_goodbye(secured_kafka: SecuredKafka):
+    """It says none. On uvloop, which our processes run on, every client then took half a minute to close, about every second time."""
+
+    async def read_and_close() -> None:
+        stream = await open_kafka_stream(secured_kafka.cert(), session_timeout_s=6.0)
+        topic = f"actlabel.items.{uuid4().hex}"
+        await stream.create_topics({topic: TopicSettings(partitions=1)})
+        await stream.producer().send(topic, key=b"k", value=b"v")
+        async with asyncio.timeout(20):  # one goodbye alone takes longer
+            for _ in range(8):
+                assert [record.value async for records in stream.scan(Partition(topic, 0), start=0, end=1) for record in records] == [b"v"]
+            await stream.close()
+
+    uvloop.run(read_and_close())

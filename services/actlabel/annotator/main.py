@@ -12,6 +12,7 @@ from actlabel.chat.open import open_asker
 from actlabel.contracts.v1.annotator_pb2_grpc import add_AnnotatorServicer_to_server
 from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
+from actlabel.host.dedicated_stage import run_stage
 from actlabel.host.host import Host
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.log import get_log
@@ -33,22 +34,21 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         annotate = AnnotateItem(asker)
         if serve_grpc:
             await _serve(host, annotate, stack)
-        stage = _stage(host, annotate, asker)
-        host.health.add_liveness(topics.ANNOTATOR, stage.liveness)
-        host.health.add_readiness(topics.ANNOTATOR, stage.readiness)
         host.health.add_readiness(f"{topics.ANNOTATOR} model", asker.readiness)
-        await stage.run(host.stop)
+        await run_stage(host, stage=topics.ANNOTATOR, make=lambda uid: _stage(host, annotate, asker, uid))
 
 
 async def _serve(host: Host, annotate: AnnotateItem, stack: AsyncExitStack) -> None:
     def register(server: grpc.aio.Server) -> None:
         add_AnnotatorServicer_to_server(AnnotatorService(annotate, host.campaigns), server)  # type: ignore[no-untyped-call]  # generated
 
-    server = serve_rpc(host=host.settings.host, port=host.settings.grpc_port, services=[SERVICE], register=register)
+    server = serve_rpc(
+        host=host.settings.host, port=host.settings.grpc_port, health_checks=host.health, services=[SERVICE], register=register
+    )
     _log.info("gRPC is served", stage=topics.ANNOTATOR, port=await stack.enter_async_context(server))
 
 
-def _stage(host: Host, annotate: AnnotateItem, asker: Asker) -> Stage:
+def _stage(host: Host, annotate: AnnotateItem, asker: Asker, uid: str | None) -> Stage:
     return Stage(
         name=topics.ANNOTATOR,
         stream=host.stream,
@@ -60,6 +60,7 @@ def _stage(host: Host, annotate: AnnotateItem, asker: Asker) -> Stage:
         clock=host.clock,
         places=lambda campaign: asker.places(campaign, campaign.file.annotator),
         handover=asker.hand_over,
+        campaign_uid=uid,
     )
 
 

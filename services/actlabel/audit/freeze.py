@@ -51,7 +51,7 @@ async def freeze_ends(host: Host, uid: str) -> Ends:
 async def _committed(host: Host, uid: str) -> dict[tuple[int, int], int]:
     committed: defaultdict[tuple[int, int], int] = defaultdict(int)
     for stage, kind in topics.READS.items():
-        offsets = await host.stream.committed(topics.group(stage), topics.topic(kind, uid))
+        offsets = await host.stream.committed(await host.campaigns.group(uid, stage), topics.topic(kind, uid))
         committed |= {(TOPICS[kind], partition.number): offset or 0 for partition, offset in offsets.items()}
     return committed
 

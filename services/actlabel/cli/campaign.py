@@ -1,4 +1,4 @@
-"""``actlabel campaign``: apply, list, show, seal, pause, resume, settle, delete."""
+"""``actlabel campaign``: apply, list, show, seal, pause, resume, dedicate, share, settle, delete."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,9 @@ from actlabel.chat.settlement import cost_of_answers, read_money
 from actlabel.chat.settlement import settle as settle_lost
 from actlabel.cli.pauses import described
 from actlabel.cli.running import run_with_host
+from actlabel.core import topics
 from actlabel.host.campaign_life import apply_campaign, delete_campaign
+from actlabel.host.dedicate import STAGES, dedicate, share
 from actlabel.host.host import Host
 from actlabel.runtime.campaign_file import read_campaign_file
 from actlabel.runtime.campaigns import CampaignStatus
@@ -108,6 +110,33 @@ def resume(name: Name) -> None:
         pauses = (await host.campaigns.status(campaign.uid)).pauses
         await host.campaigns.resume(campaign.uid)
         typer.echo(f"{name}: " + (f"resumed at {', '.join(sorted(pauses))}" if pauses else "was not paused"))
+
+    run_with_host(work)
+
+
+Stage = Annotated[str, typer.Argument(help=" or ".join(STAGES))]
+
+
+@commands.command("dedicate")
+def dedicate_stage(name: Name, stage: Stage) -> None:
+    """Give a campaign a stage for itself: processes of `actlabel serve STAGE --campaign NAME` take it over where the others stood."""
+
+    async def work(host: Host) -> None:
+        campaign = await host.campaigns.newest(name)
+        await dedicate(host, campaign, stage)
+        group, topic = topics.campaign_group(stage, campaign.uid), topics.topic(topics.READS[stage], campaign.uid)
+        typer.echo(f"{name}: has the {stage} for itself (group {group}, topic {topic})")
+
+    run_with_host(work)
+
+
+@commands.command("share")
+def share_stage(name: Name, stage: Stage) -> None:
+    """Undo `dedicate`: the campaign shares the stage with all others again, which go on where its own processes stood."""
+
+    async def work(host: Host) -> None:
+        await share(host, await host.campaigns.newest(name), stage)
+        typer.echo(f"{name}: shares the {stage} with all others")
 
     run_with_host(work)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import uvloop
 
@@ -25,18 +25,23 @@ def run_with_host(work: Callable[[Host], Awaitable[_T]], *, runs_stages: bool = 
 
     Raises what ``open_host`` and ``work`` raise; ``main`` turns our own errors into one line.
     """
+
+    async def opened(chosen: Settings) -> _T:
+        async with open_host(chosen, runs_stages=runs_stages) as host:
+            return await work(host)
+
+    return run_process(opened, runs_stages=runs_stages, settings=settings)
+
+
+def run_process(work: Callable[[Settings], Coroutine[Any, Any, _T]], *, runs_stages: bool, settings: Settings | None = None) -> _T:
+    """Read the settings, begin the logs, and run ``work`` on an event loop of its own; returns and raises what it does."""
     chosen = settings or load_settings()
     configure_logs(level=chosen.log_level, json=chosen.log_format == "json")
     if runs_stages:
         collect_garbage_rarely()
     arm(chosen.failpoint)
-
-    async def opened() -> _T:
-        async with open_host(chosen, runs_stages=runs_stages) as host:
-            return await work(host)
-
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(opened())
+        return runner.run(work(chosen))
 
 
 def run_with_database(work: Callable[[Settings, Database, Clock], Awaitable[_T]]) -> _T:

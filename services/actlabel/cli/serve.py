@@ -1,16 +1,19 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.cli.running import run_with_database, run_with_host
+from actlabel.cli.running import run_process, run_with_database, run_with_host
+from actlabel.cli.stage_process import Role, run_stage_process
+from actlabel.core.errors import UserError
 from actlabel.criticizer.main import run as run_criticizer
+from actlabel.host.dedicate import STAGES
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
 from actlabel.model_server.main import run as run_model_server
@@ -20,14 +23,15 @@ from actlabel.runtime.database.port import Database
 from actlabel.runtime.health import Health, serve_health
 from actlabel.runtime.lifecycle import run_together, stop_signals
 from actlabel.runtime.log import get_log
-from actlabel.runtime.settings import Settings
+from actlabel.runtime.settings import Settings, load_settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
+from actlabel.stream.kafka_address import is_kafka
 
 log = get_log(__name__)
 
 
-class Role(StrEnum):
+class RoleName(StrEnum):
     """What a process can be."""
 
     ANNOTATOR = "annotator"
@@ -39,13 +43,16 @@ class Role(StrEnum):
     MODEL = "model"
 
 
-_ROLES: dict[Role, Callable[..., Coroutine[Any, Any, None]]] = {
-    Role.ANNOTATOR: run_annotator,
-    Role.CRITICIZER: run_criticizer,
-    Role.SAMPLER: run_sampler,
-    Role.REVIEW_GATEWAY: run_review_gateway,
-    Role.SOURCE: run_source,
-    Role.MIRROR: run_mirror,
+ROLES = {
+    role.name: role
+    for role in (
+        Role(name=RoleName.ANNOTATOR, run=run_annotator, offers_rpc=True),
+        Role(name=RoleName.CRITICIZER, run=run_criticizer, offers_rpc=True),
+        Role(name=RoleName.SAMPLER, run=run_sampler, offers_rpc=True),
+        Role(name=RoleName.REVIEW_GATEWAY, run=run_review_gateway),
+        Role(name=RoleName.SOURCE, run=run_source),
+        Role(name=RoleName.MIRROR, run=run_mirror),
+    )
 }
 
 
@@ -55,27 +62,35 @@ def add_to(app: typer.Typer) -> None:
     app.command()(up)
 
 
-def serve(role: Annotated[Role, typer.Argument(help="which stage")]) -> None:
+def serve(
+    role: Annotated[RoleName, typer.Argument(help="which stage")],
+    campaign: Annotated[
+        str | None, typer.Option(help="name or uid: work for it alone, see `campaign dedicate`; ACTLABEL_CAMPAIGN means the same")
+    ] = None,
+) -> None:
     """Run one stage, or the model server. Any number of processes may run the same one; stop with SIGTERM."""
-    if role is Role.MODEL:
+    settings = load_settings(**({} if campaign is None else {"campaign": campaign}))
+    if settings.campaign is not None and (role not in STAGES or not is_kafka(settings.stream)):
+        raise UserError(f"campaign {settings.campaign}: only {' and '.join(STAGES)} can work for one alone, and only on Kafka")
+    if role is RoleName.MODEL:
         run_with_database(_serve_models)
         return
-    run_with_host(lambda host: _until_stopped(host, role.value, _ROLES[role](host)), runs_stages=True)
+    run_process(lambda chosen: run_stage_process(chosen, ROLES[role]), runs_stages=True, settings=settings)
 
 
 def up() -> None:
     """Run every stage in one process on the embedded defaults; stop with Ctrl-C."""
-    run_with_host(lambda host: _until_stopped(host, "up", run_stages(host)), runs_stages=True)
+    run_with_host(_until_stopped, runs_stages=True)
 
 
-async def _until_stopped(host: Host, role: str, work: Coroutine[Any, Any, None]) -> None:
-    async with _signs_of_life(host.settings, host.health, host.stop, role=role, stream=host.settings.stream.partition("?")[0]):
-        await work
+async def _until_stopped(host: Host) -> None:
+    async with _signs_of_life(host.settings, host.health, host.stop, role="up", stream=host.settings.stream.partition("?")[0]):
+        await run_stages(host)
 
 
 async def _serve_models(settings: Settings, database: Database, clock: Clock) -> None:
     health, stop = Health(), asyncio.Event()
-    async with _signs_of_life(settings, health, stop, role=Role.MODEL.value):
+    async with _signs_of_life(settings, health, stop, role=RoleName.MODEL.value):
         await run_model_server(settings=settings, database=database, clock=clock, health=health, stop=stop)
 
 

@@ -19,6 +19,13 @@ class UserError(ActlabelError):
     """
 
 
+class NotUsableYet(UserError):
+    """What the settings name cannot be used for now: it is out of reach, refuses us, or a file is not there.
+
+    A command says so and ends. A stage says so, stays, and tries again: once a person has repaired it, the same start succeeds.
+    """
+
+
 class DeadLetter(ActlabelError):
     """This record cannot be processed and is put aside with its bytes."""
 

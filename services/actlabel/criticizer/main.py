@@ -12,6 +12,7 @@ from actlabel.contracts.v1.item_pb2 import Item
 from actlabel.core import topics
 from actlabel.criticizer.handle import CriticizeItem
 from actlabel.criticizer.rpc import SERVICE, CriticizerService
+from actlabel.host.dedicated_stage import run_stage
 from actlabel.host.host import Host
 from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.log import get_log
@@ -33,22 +34,21 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
         criticize = CriticizeItem(asker)
         if serve_grpc:
             await _serve(host, criticize, stack)
-        stage = _stage(host, criticize, asker)
-        host.health.add_liveness(topics.CRITICIZER, stage.liveness)
-        host.health.add_readiness(topics.CRITICIZER, stage.readiness)
         host.health.add_readiness(f"{topics.CRITICIZER} model", asker.readiness)
-        await stage.run(host.stop)
+        await run_stage(host, stage=topics.CRITICIZER, make=lambda uid: _stage(host, criticize, asker, uid))
 
 
 async def _serve(host: Host, criticize: CriticizeItem, stack: AsyncExitStack) -> None:
     def register(server: grpc.aio.Server) -> None:
         add_CriticizerServicer_to_server(CriticizerService(criticize, host.campaigns), server)  # type: ignore[no-untyped-call]  # generated
 
-    server = serve_rpc(host=host.settings.host, port=host.settings.grpc_port, services=[SERVICE], register=register)
+    server = serve_rpc(
+        host=host.settings.host, port=host.settings.grpc_port, health_checks=host.health, services=[SERVICE], register=register
+    )
     _log.info("gRPC is served", stage=topics.CRITICIZER, port=await stack.enter_async_context(server))
 
 
-def _stage(host: Host, criticize: CriticizeItem, asker: Asker) -> Stage:
+def _stage(host: Host, criticize: CriticizeItem, asker: Asker, uid: str | None) -> Stage:
     return Stage(
         name=topics.CRITICIZER,
         stream=host.stream,
@@ -60,6 +60,7 @@ def _stage(host: Host, criticize: CriticizeItem, asker: Asker) -> Stage:
         clock=host.clock,
         places=lambda campaign: asker.places(campaign, campaign.file.criticizer),
         handover=asker.hand_over,
+        campaign_uid=uid,
     )
 
 

@@ -18,7 +18,8 @@ async def apply_campaign(host: Host, file: CampaignFile) -> Campaign:
     campaign = await host.campaigns.apply(file)
     await host.stream.create_topics(_topics(campaign))
     for stage, kind in topics.READS.items():
-        await host.stream.commit_start(topics.group(stage), topics.topic(kind, campaign.uid))
+        if campaign.uid not in await host.campaigns.dedicated(stage):  # where it is, `dedicate` has done so
+            await host.stream.commit_start(topics.group(stage), topics.topic(kind, campaign.uid))
     if file.mirror is not None:
         group = topics.campaign_group(topics.MIRROR, campaign.uid)
         await host.stream.commit_start(group, topics.topic(topics.MERGED, campaign.uid))

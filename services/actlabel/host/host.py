@@ -56,10 +56,13 @@ class Host:
 
 
 @asynccontextmanager
-async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[Host]:
+async def open_host(
+    settings: Settings, *, runs_stages: bool, health: Health | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[Host]:
     """Open database and stream. ``runs_stages``: this process takes records from groups, so it needs the role on embedded files.
 
-    Raises ``UserError`` when an address is unusable, when Kafka is paired with SQLite, or when another process has the role.
+    ``health``, ``stop``: of the process, where it had them before. Raises ``UserError`` when an address is unusable, when Kafka is paired
+    with SQLite, or when another process has the role; of them ``NotUsableYet`` when what it names is out of reach.
     """
     if runs_stages and is_kafka(settings.stream) and settings.database.startswith("sqlite:"):
         raise UserError(
@@ -81,8 +84,8 @@ async def open_host(settings: Settings, *, runs_stages: bool) -> AsyncIterator[H
             database=database,
             stream=stream,
             campaigns=Campaigns(database, clock),
-            health=Health(),
-            stop=asyncio.Event(),
+            health=health or Health(),
+            stop=stop or asyncio.Event(),
         )
 
 

@@ -103,7 +103,7 @@ async def read_progress(host: Host, uid: str) -> CampaignProgress:
 async def _stage(host: Host, uid: str, stage: str, dead: int, cost_usd: float) -> StageProgress:
     topic = topics.topic(topics.READS[stage], uid)
     ends = await host.stream.end_offsets(topic)
-    committed = await host.stream.committed(topics.group(stage), topic)
+    committed = await host.stream.committed(await host.campaigns.group(uid, stage), topic)
     done = sum(offset or 0 for offset in committed.values())
     return StageProgress(name=stage, done=done, lag=sum(ends.values()) - done, dead=dead, cost_usd=cost_usd)
 
@@ -113,12 +113,13 @@ async def read_oldest(host: Host, uid: str) -> Mapping[str, float]:
 
     A record is as old as its time on that topic. It costs one short read per partition with a lag, of a stage's eight longest at most.
     """
-    ages = await asyncio.gather(*(_oldest(host, stage, topics.topic(kind, uid)) for stage, kind in topics.READS.items()))
+    ages = await asyncio.gather(*(_oldest(host, uid, stage) for stage in topics.READS))
     return {stage: age for stage, age in zip(topics.READS, ages, strict=True) if age is not None}
 
 
-async def _oldest(host: Host, stage: str, topic: str) -> float | None:
-    committed = await host.stream.committed(topics.group(stage), topic)
+async def _oldest(host: Host, uid: str, stage: str) -> float | None:
+    topic = topics.topic(topics.READS[stage], uid)
+    committed = await host.stream.committed(await host.campaigns.group(uid, stage), topic)
     ends = await host.stream.end_offsets(topic)
     lags = {partition: end - (committed.get(partition) or 0) for partition, end in ends.items()}
     longest = sorted((partition for partition, lag in lags.items() if lag > 0), key=lags.__getitem__, reverse=True)[:_OLDEST_PARTITIONS]

@@ -42,6 +42,9 @@ DELETE FROM review_skip WHERE uid = $1;
 -- name: pauses
 DELETE FROM campaign_pause WHERE uid = $1;
 
+-- name: dedicated
+DELETE FROM dedicated WHERE uid = $1;
+
 -- name: seals
 DELETE FROM seal WHERE uid = $1;
 

@@ -47,7 +47,7 @@ class _People:
 async def run(host: Host, *, serve_http: bool = True, started: Callable[[str], None] | None = None) -> None:
     """Work until ``host.stop``, then publish every answer that is due.
 
-    ``started`` is told the URL of the page. Raises ``UserError`` for an unusable token file.
+    ``started`` is told the URL of the page. Raises ``NotUsableYet`` for an unusable token file.
     """
     token = read_operator_token(host.settings.review_token_file)
     reviewers = Reviewers(database=host.database, clock=host.clock, operator_token=token)

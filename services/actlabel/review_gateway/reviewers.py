@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import NotUsableYet, UserError
 from actlabel.review_gateway.domain import OPERATOR, Caller
 from actlabel.review_gateway.entries import statements
 from actlabel.runtime.clock import Clock
@@ -100,13 +100,15 @@ def sha256(secret: str) -> bytes:
 
 
 def read_operator_token(path: Path | None) -> str | None:
-    """Read the operator's token. Raises ``UserError``: unreadable, or too short to be a secret."""
+    """Read the operator's token. Raises ``NotUsableYet``: unreadable, or too short to be a secret."""
     if path is None:
         return None
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"ACTLABEL_REVIEW_TOKEN_FILE: {path} cannot be read ({error})") from error
+        raise NotUsableYet(f"ACTLABEL_REVIEW_TOKEN_FILE: {path} cannot be read ({error})") from error
     if len(token) < _SHORTEST_TOKEN:
-        raise UserError(f"ACTLABEL_REVIEW_TOKEN_FILE: the token in {path} is shorter than {_SHORTEST_TOKEN} characters; make a random one")
+        raise NotUsableYet(
+            f"ACTLABEL_REVIEW_TOKEN_FILE: the token in {path} is shorter than {_SHORTEST_TOKEN} characters; make a random one"
+        )
     return token

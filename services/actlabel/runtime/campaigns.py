@@ -6,13 +6,23 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
+from actlabel.core import topics
 from actlabel.core.errors import DeadLetter, UserError
 from actlabel.runtime.campaign_file import CampaignFile
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, Row, load_statements
 
 EVERY_STAGE = "*"
+
+
+class Dedication(StrEnum):
+    """Who reads a campaign at a stage, where it is not the stage that all share."""
+
+    LEAVING = "leaving"  # nobody: the shared group lets go
+    OWN = "own"  # a group of its own
+    RETURNING = "returning"  # nobody: its own group lets go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +164,22 @@ class Campaigns:
     async def pauses(self) -> Mapping[tuple[str, str], str]:
         """Return every pause: (uid, stage) → reason."""
         return {(row["uid"], row["stage"]): row["reason"] for row in await self._database.fetch(self._sql["pauses"])}
+
+    async def dedicated(self, stage: str) -> Mapping[str, Dedication]:
+        """Return the campaigns (uids) that do not share this stage with the others."""
+        return {row["uid"]: Dedication(row["state"]) for row in await self._database.fetch(self._sql["dedicated"], stage)}
+
+    async def dedicate(self, uid: str, stage: str, state: Dedication | None) -> None:
+        """Say who reads a campaign at a stage; None: the stage that all share. `host/dedicate.py` knows when."""
+        if state is None:
+            await self._database.execute(self._sql["share"], uid, stage)
+        else:
+            await self._database.execute(self._sql["dedicate"], uid, stage, state.value)
+
+    async def group(self, uid: str, stage: str) -> str:
+        """Name the consumer group whose offsets say how far a campaign is at a stage."""
+        state = (await self.dedicated(stage)).get(uid)
+        return topics.campaign_group(stage, uid) if state in (Dedication.OWN, Dedication.RETURNING) else topics.group(stage)
 
     async def seal(self, uid: str) -> int:
         """Say that no more items come to the present batch; returns how many it has.

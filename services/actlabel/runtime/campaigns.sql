@@ -42,6 +42,15 @@ DELETE FROM campaign_pause WHERE uid = $1;
 -- name: lift
 DELETE FROM campaign_pause WHERE uid = $1 AND stage = $2 AND reason = $3;
 
+-- name: dedicated
+SELECT uid, stage, state FROM dedicated WHERE stage = $1;
+
+-- name: dedicate
+INSERT INTO dedicated (uid, stage, state) VALUES ($1, $2, $3) ON CONFLICT (uid, stage) DO UPDATE SET state = excluded.state;
+
+-- name: share
+DELETE FROM dedicated WHERE uid = $1 AND stage = $2;
+
 -- name: seals
 SELECT batch, items FROM seal WHERE uid = $1 ORDER BY batch;
 

@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from actlabel.core.errors import UserError
 from actlabel.runtime import metrics
 from actlabel.runtime.lifecycle import until
 
@@ -36,6 +37,11 @@ class Health:
     def add_readiness(self, name: str, check: Check) -> None:
         """A failed one keeps work away for now."""
         self._readiness[name] = check
+
+    def forget(self) -> None:
+        """Drop every check: what they were about has ended."""
+        self._liveness.clear()
+        self._readiness.clear()
 
     def alive(self) -> list[str]:
         """List what is wrong, a line each; empty when alive."""
@@ -82,15 +88,18 @@ def _answer(failures: list[str]) -> web.Response:
 
 
 async def serve_health(health: Health, *, role: str, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Serve the signs of life; returns the runner (to clean up) and the port in use."""
+    """Serve the signs of life; returns the runner (to clean up) and the port in use. Raises ``UserError`` where the port is taken."""
     health.role = role
     metrics.BUILD.labels(version("actlabel"), python_version()).set(1)
     app = web.Application()
     health.add_routes(app)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, host, port)
-    await site.start()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise UserError(f"ACTLABEL_HTTP_PORT: {port} cannot be listened on ({error.strerror}); choose another") from error
     return runner, int(runner.addresses[0][1])
 
 

@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from actlabel.core.errors import ActlabelError, CampaignPaused, DeadLetter, RetryLater, UserError
+from actlabel.runtime.health import Health
+from actlabel.runtime.probes import Probes
 
 _STATUS: dict[type[ActlabelError], grpc.StatusCode] = {
     UserError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -29,22 +31,30 @@ async def answer(context: "grpc.aio.ServicerContext[object, object]", work: Awai
 
 
 @asynccontextmanager
-async def serve_rpc(*, host: str, port: int, services: Sequence[str], register: Callable[[grpc.aio.Server], None]) -> AsyncIterator[int]:
-    """Serve gRPC while the block runs and yield the port. ``services``: full names, for reflection and health.
+async def serve_rpc(
+    *,
+    host: str,
+    port: int,
+    health_checks: Health,
+    services: Sequence[str] = (),
+    register: Callable[[grpc.aio.Server], None] = lambda _: None,
+) -> AsyncIterator[int]:
+    """Serve gRPC while the block runs and yield the port. ``services``: full names, for reflection and health; none: only these two.
 
-    Health answers for the empty name and for each service; it turns NOT_SERVING before the server stops.
+    Health answers as ``Probes`` says; it turns NOT_SERVING before the server stops. Raises ``UserError`` where the port is taken.
     """
     server = grpc.aio.server()
     register(server)
-    status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    probes = Probes(health_checks, services)
+    health_pb2_grpc.add_HealthServicer_to_server(probes, server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    bound = server.add_insecure_port(f"{host}:{port}")
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as error:
+        raise UserError(f"ACTLABEL_GRPC_PORT: {port} cannot be listened on; choose another") from error
     await server.start()
-    for name in ("", *services):
-        await status.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
         yield bound
     finally:
-        await status.enter_graceful_shutdown()
+        probes.close()
         await server.stop(grace=5)

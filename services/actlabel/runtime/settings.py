@@ -36,6 +36,11 @@ class Settings(BaseSettings):
     grpc_port: int = Field(0, ge=0, le=65535, description="gRPC; 0: any free port, which is logged")
     review_port: int = Field(8400, ge=0, le=65535, description="the review page and its API")
 
+    campaign: str | None = Field(
+        None,
+        min_length=1,
+        description="name or uid: this annotator or criticizer works for that campaign alone; see `actlabel campaign dedicate`",
+    )
     model_port: int = Field(8600, ge=0, le=65535, description="the model server's API; 0: any free port, which is logged")
     model_token_file: Path | None = Field(
         None, description="tokens that may ask the model server, one a line; there is none by default, then only this machine may ask"

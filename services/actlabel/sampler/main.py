@@ -33,7 +33,7 @@ _LOOK_S = 0.5
 
 
 async def run(host: Host, *, serve_grpc: bool = True) -> None:
-    """Sample until ``host.stop`` is set, then drain and return. Raises ``UserError`` when the secret key file cannot serve."""
+    """Sample until ``host.stop`` is set, then drain and return. Raises ``NotUsableYet`` when the secret key file cannot serve."""
     keys = CampaignKeys(host.campaigns, read_deployment_key(host.settings))
     store = DrawStore(host.database)
     if not serve_grpc:
@@ -43,6 +43,7 @@ async def run(host: Host, *, serve_grpc: bool = True) -> None:
     async with serve_rpc(
         host=host.settings.host,
         port=host.settings.grpc_port,
+        health_checks=host.health,
         services=[SERVICE],
         register=lambda server: add_SamplerServicer_to_server(service, server),  # type: ignore[no-untyped-call]  # generated
     ) as port:

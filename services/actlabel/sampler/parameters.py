@@ -2,7 +2,7 @@
 
 import hashlib
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import NotUsableYet
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.settings import Settings
 from actlabel.sampler.allowance import Allowance
@@ -12,16 +12,16 @@ _LEAST_KEY_BYTES = 32
 
 
 def read_deployment_key(settings: Settings) -> bytes | None:
-    """Read the key from which all campaign keys derive; None where no file is named. Raises ``UserError`` when it cannot serve."""
+    """Read the key from which all campaign keys derive; None where no file is named. Raises ``NotUsableYet`` when it cannot serve."""
     path = settings.secret_key_file
     if path is None:
         return None
     try:
         key = path.read_bytes()
     except OSError as error:
-        raise UserError(f"ACTLABEL_SECRET_KEY_FILE: {path} cannot be read ({error.strerror})") from error
+        raise NotUsableYet(f"ACTLABEL_SECRET_KEY_FILE: {path} cannot be read ({error.strerror})") from error
     if len(key) < _LEAST_KEY_BYTES:
-        raise UserError(f"ACTLABEL_SECRET_KEY_FILE: {path} holds {len(key)} bytes; at least {_LEAST_KEY_BYTES} random ones are needed")
+        raise NotUsableYet(f"ACTLABEL_SECRET_KEY_FILE: {path} holds {len(key)} bytes; at least {_LEAST_KEY_BYTES} random ones are needed")
     return key
 
 

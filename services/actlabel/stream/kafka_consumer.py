@@ -25,7 +25,7 @@ from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
 from actlabel.stream.kafka_unreadable import UNREADABLE, one_by_one, was_unreadable
-from actlabel.stream.port import Handover, Partition, Rebalance, Record
+from actlabel.stream.port import Earlier, Handover, Partition, Rebalance, Record
 
 _LAST_COMMIT_S: Final = 5.0
 _COMMIT_S: Final = 15.0
@@ -45,6 +45,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         topic_prefix: str,
         rebalance: Rebalance,
         handover: Handover | None = None,
+        earlier: Earlier | None = None,
         topics: KafkaTopics,
         session_timeout_s: float,
         max_poll_interval_s: float = 300.0,
@@ -57,6 +58,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._prefix = topic_prefix
         self._rebalance = rebalance
         self._handover = handover
+        self._earlier = earlier
+        self._left_out: frozenset[str] = frozenset()
         self._topics = topics
         self._cluster = cluster
         self._silence = Silence(cluster)
@@ -84,7 +87,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         except BaseException:
             await stop_consumer(self._client)
             raise
-        self._client.subscribe(pattern=_pattern(self._prefix), listener=self)
+        self._client.subscribe(pattern=_pattern(self._prefix, self._left_out), listener=self)
+
+    def leave_out(self, topics: Collection[str]) -> None:
+        """See ``port.Consumer``. aiokafka compares the pattern with the topics whenever it asks for them, which is every two seconds."""
+        if (wanted := frozenset(topics)) != self._left_out:
+            self._left_out = wanted
+            self._client.subscribe(pattern=_pattern(self._prefix, wanted), listener=self)
 
     async def close(self) -> None:
         """Hand over and leave the group. Commits nothing."""
@@ -166,13 +175,12 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         self._tell_change()
 
     async def _where_the_group_stands(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """Return what is committed; where nothing is, commit the log's start, so that the lag is visible."""
+        """Return what is committed; where nothing is, commit where the earlier group stands, or the log's start: the lag is visible."""
         while True:
             try:
                 with translated_kafka_errors():
                     committed = await self._topics.committed(self._group, partitions)
-                    new = [named(p) for p in partitions if committed[p] is None]
-                    starts = await self._client.beginning_offsets(new) if new else {}
+                    starts = await self._first_starts([p for p in partitions if committed[p] is None])
                     if starts:
                         await self._client.commit(starts)
             except (RetryLater, IllegalStateError) as error:  # until it works or the partitions are revoked again
@@ -180,6 +188,16 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
                 await asyncio.sleep(_BACKOFF_S)
             else:
                 return {p: starts[named(p)] if offset is None else offset for p, offset in committed.items()}
+
+    async def _first_starts(self, new: Sequence[Partition]) -> Mapping[Any, int]:
+        """Return where to begin partitions of which this group has committed nothing."""
+        starts: dict[Any, int] = await self._client.beginning_offsets([named(p) for p in new]) if new else {}
+        if self._earlier is None:
+            return starts
+        for topic in sorted({p.topic for p in new}):
+            before = await self._topics.committed(self._earlier(topic), [p for p in new if p.topic == topic])
+            starts |= {named(p): max(starts[named(p)], offset) for p, offset in before.items() if offset is not None}
+        return starts
 
     def _tell_change(self) -> None:
         if not self._changed.done():
@@ -314,5 +332,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafk
         return True
 
 
-def _pattern(prefix: str) -> str:
-    return f"^{re.escape(prefix[:-1])}$" if prefix.endswith("$") else f"^{re.escape(prefix)}"
+def _pattern(prefix: str, left_out: Collection[str]) -> str:
+    if prefix.endswith("$"):
+        return f"^{re.escape(prefix[:-1])}$"
+    others = "|".join(re.escape(topic) for topic in sorted(left_out))
+    return f"^(?!(?:{others})$){re.escape(prefix)}" if others else f"^{re.escape(prefix)}"

@@ -19,6 +19,7 @@ from actlabel.stream.kafka_secrets import read_password, tls_context
 
 _NO_LOGIN: Final = (SaslAuthenticationFailed, UnsupportedSaslMechanismError, IllegalSaslStateError)
 _HOST_MISMATCH: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_NOT_IN_TIME: Final = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 async def why_no_connection(address: KafkaAddress, *, timeout_s: float) -> str | None:
@@ -86,6 +87,8 @@ def _why_no_tls(address: KafkaAddress, server: str, error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in _HOST_MISMATCH:
             return f"the certificate of Kafka at {server} is for another host ({error.verify_message}); use a name that it has"
+        if error.verify_code in _NOT_IN_TIME:
+            return f"the certificate of Kafka at {server} is not valid now ({error.verify_message}); renew it, and check the clocks"
         return (
             f"the certificate of Kafka at {server} is not to be trusted ({error.verify_message}); ?ca_file= must hold its CA, now {trusted}"
         )

@@ -1,12 +1,15 @@
 """The secret files of a Kafka address, read anew for every connection, so that a rotated one counts from the next connect on."""
 
+import asyncio
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
 
 from actlabel.stream.kafka_address import KafkaAddress
+
+_GOODBYE_S: Final = 0.1  # for what is still to be written
 
 
 def read_password(address: KafkaAddress) -> str | None:
@@ -70,3 +73,16 @@ class FreshClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no type
     @property
     def _sasl_plain_password(self) -> str | None:
         return read_password(self._address)
+
+    async def close(self) -> None:
+        """Close every connection without waiting for a goodbye over TLS: the broker may say none, and uvloop waits half a minute for it.
+
+        Each consumer, producer and admin client has its own connections, so a process that ends waited for several of these one by one,
+        and an audit over TLS for one after every partition.
+        """
+        transports = [connection._writer.transport for connection in self._conns.values() if connection._writer is not None]  # noqa: SLF001
+        closing = asyncio.create_task(super().close())
+        if not (await asyncio.wait([closing], timeout=_GOODBYE_S))[0]:
+            for transport in transports:
+                transport.abort()
+        await closing

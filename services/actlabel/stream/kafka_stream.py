@@ -6,15 +6,16 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import NotUsableYet
 from actlabel.stream.kafka_address import parse_kafka_address
 from actlabel.stream.kafka_client import KafkaCluster, named, refusal
 from actlabel.stream.kafka_consumer import KafkaConsumer
+from actlabel.stream.kafka_groups import KafkaGroups
 from actlabel.stream.kafka_producer import KafkaProducer
 from actlabel.stream.kafka_scan import scan_partition
 from actlabel.stream.kafka_stopping import stop_consumer
 from actlabel.stream.kafka_topics import KafkaTopics
-from actlabel.stream.port import Consumer, Handover, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Earlier, Handover, Partition, Producer, Rebalance, Record, TopicSettings
 
 _CONNECT_TIMEOUT_S: Final = 8.0
 
@@ -22,11 +23,12 @@ _CONNECT_TIMEOUT_S: Final = 8.0
 async def open_kafka_stream(address: str, *, session_timeout_s: float, where: str = "ACTLABEL_STREAM") -> "KafkaStream":
     """Connect to an address (see ``kafka_address``) or a bare ``host:port[,host:port]``; ``where`` it was given.
 
-    Raises ``UserError``: no broker is there, it does not let us in, or a secret file cannot be used.
+    Raises ``NotUsableYet``: no broker is there, it does not let us in, or a secret file cannot be used. Another ``UserError``: the address
+    is none.
     """
     cluster = KafkaCluster(parse_kafka_address(address, where=where))
     if (why := await cluster.why_no_connection(_CONNECT_TIMEOUT_S)) is not None:
-        raise UserError(f"{where}: {why}")
+        raise NotUsableYet(f"{where}: {why}")
     topics = KafkaTopics(cluster)
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -34,7 +36,7 @@ async def open_kafka_stream(address: str, *, session_timeout_s: float, where: st
     except (KafkaError, OSError, TimeoutError) as error:
         await topics.close()
         why = str(refusal(error) or f"what listens at {cluster.address.servers} does not answer as Kafka does ({error!r}); see its log")
-        raise UserError(f"{where}: {why}") from error
+        raise NotUsableYet(f"{where}: {why}") from error
     return KafkaStream(cluster, topics, session_timeout_s=session_timeout_s)
 
 
@@ -99,11 +101,24 @@ class KafkaStream:
         """See ``port.Stream``."""
         return scan_partition(self._cluster, partition, start=start, end=end)
 
+    @property
+    def groups(self) -> KafkaGroups:
+        """Who reads what, and offsets that move from one group to another."""
+        return KafkaGroups(self._cluster, self._topics)
+
     def producer(self) -> Producer:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+    async def consumer(
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        earlier: Earlier | None = None,
+    ) -> Consumer:
         """See ``port.Stream``."""
         consumer = KafkaConsumer(
             self._cluster,
@@ -111,6 +126,7 @@ class KafkaStream:
             topic_prefix=topic_prefix,
             rebalance=rebalance,
             handover=handover,
+            earlier=earlier,
             topics=self._topics,
             session_timeout_s=self._session_timeout_s,
         )

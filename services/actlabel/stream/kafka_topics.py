@@ -21,6 +21,11 @@ class KafkaTopics:
         self._cluster = cluster
         self._admin = cluster.admin(client_id="actlabel-admin")
 
+    @property
+    def admin(self) -> Any:
+        """aiokafka's own, for requests that are none of topics."""
+        return self._admin
+
     async def start(self) -> None:
         """Connect."""
         await self._admin.start()
@@ -111,8 +116,12 @@ class KafkaTopics:
     async def commit_start(self, group: str, partitions: Collection[Partition]) -> None:
         """Commit 0 where a group has nothing. A group with members commits its own starts, and Kafka refuses ours: both are fine."""
         committed = await self.committed(group, partitions)
-        if new := {named(p): 0 for p, offset in committed.items() if offset is None}:
-            await self._cluster.answered(lambda: self._commit_outside(group, new))
+        await self.commit(group, {p: 0 for p, offset in committed.items() if offset is None})
+
+    async def commit(self, group: str, offsets: Mapping[Partition, int]) -> None:
+        """Commit for a group without members; where it has some, Kafka refuses and nothing happens."""
+        if offsets:
+            await self._cluster.answered(lambda: self._commit_outside(group, {named(p): offset for p, offset in offsets.items()}))
 
     async def _commit_outside(self, group: str, offsets: Mapping[Any, int]) -> None:
         consumer = self._cluster.consumer(group_id=group, client_id="actlabel-admin")

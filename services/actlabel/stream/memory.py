@@ -9,7 +9,7 @@ from actlabel.core.errors import DeadLetter, UserError
 from actlabel.stream.handover import handed_over
 from actlabel.stream.memory_group import MemoryConsumer, MemoryFaults, MemoryGroup
 from actlabel.stream.partitioner import partition_of
-from actlabel.stream.port import Consumer, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Earlier, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
 from actlabel.stream.record_size import check_size
 
 _SCAN_RECORDS = 1000
@@ -78,7 +78,15 @@ class MemoryStream:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+    async def consumer(
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        earlier: Earlier | None = None,  # noqa: ARG002 - nothing is left out here
+    ) -> Consumer:
         """See ``port.Stream``."""
         self.faults.check("join")
         joined = self._groups[group]

@@ -41,6 +41,9 @@ class MemoryConsumer:
         """See ``port.Consumer``."""
         return frozenset(self.positions)
 
+    def leave_out(self, topics: Collection[str]) -> None:
+        """See ``port.Consumer``."""
+
     async def ends(self) -> Mapping[Partition, int]:
         """See ``port.Consumer``."""
         return {partition: self._end(partition) for partition in self.positions}

@@ -11,7 +11,7 @@ from actlabel.stream.sqlite_stream import open_sqlite_stream
 async def open_stream(settings: Settings, *, runs_stages: bool) -> Stream:
     """Open ``sqlite:///path`` or ``kafka://host:port`` (see ``kafka_address``).
 
-    Raises ``UserError``: unusable address, broker not there or not to be entered, role taken.
+    Raises ``UserError``: unusable address, role taken; of them ``NotUsableYet``: broker not there or not to be entered.
     """
     address = settings.stream
     if (path := address.removeprefix("sqlite:///")) not in (address, ""):

@@ -10,6 +10,8 @@ from typing import Final, NamedTuple, Protocol
 Headers = tuple[tuple[str, bytes], ...]
 Handover = Callable[[], Awaitable[None]]
 """What an owner of partitions does after they were revoked and before another member can get them; see ``Stream.consumer``."""
+Earlier = Callable[[str], str]
+"""Topic → the group that read it before; see ``Stream.consumer``."""
 
 MAX_RECORD_BYTES: Final = 8 * 2**20
 """The largest record that every backend takes: key, value and headers together."""
@@ -87,6 +89,12 @@ class Consumer(Protocol):
         Records of partitions that are not wanted stay where they are. Partitions take turns.
         """
 
+    def leave_out(self, topics: Collection[str]) -> None:
+        """Read these topics no longer although they begin with the prefix; others that were left out before are read again.
+
+        They are given back as in any rebalance. Where all members are in one process nothing is ever left out, and this does nothing.
+        """
+
     async def ends(self) -> Mapping[Partition, int]:
         """Say, per partition of this member, the offset that the next record will get. Raises ``RetryLater``."""
 
@@ -133,13 +141,23 @@ class Stream(Protocol):
     def producer(self) -> Producer:
         """The one producer of this process."""
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+    async def consumer(
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        earlier: Earlier | None = None,
+    ) -> Consumer:
         """Join a group that reads the topics that begin with ``topic_prefix``, or the one that ``only`` names.
 
         The consumer leaves it in ``close_consumer`` or when the stream closes.
 
         ``handover`` is awaited after ``rebalance.revoked`` and when the consumer leaves, before another member gets the partitions; the
         group waits for it for at most two seconds, whatever it raises. It may be called for partitions that then come back.
+        ``earlier``: where this group has committed nothing of a topic, it goes on where that group stands. It counts where topics can be
+        left out, that is where processes share a group.
         """
 
     async def close_consumer(self, consumer: Consumer) -> None:

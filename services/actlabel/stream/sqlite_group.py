@@ -49,6 +49,9 @@ class SqliteConsumer:
         """See ``port.Consumer``."""
         return frozenset(self._positions)
 
+    def leave_out(self, topics: Collection[str]) -> None:
+        """See ``port.Consumer``."""
+
     async def ends(self) -> Mapping[Partition, int]:
         """See ``port.Consumer``."""
         mine = self.assignment()

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from actlabel.core.errors import DeadLetter
 from actlabel.stream.cancelling import wait_at_most
-from actlabel.stream.port import Consumer, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
+from actlabel.stream.port import Consumer, Earlier, Handover, Headers, Partition, Producer, Rebalance, Record, TopicSettings
 from actlabel.stream.record_size import check_size
 from actlabel.stream.sqlite_group import SqliteConsumer, SqliteGroup
 from actlabel.stream.sqlite_log import Commit, LogReader, LogWriter, Send
@@ -127,7 +127,15 @@ class SqliteStream:
         """See ``port.Stream``."""
         return self._producer
 
-    async def consumer(self, group: str, *, topic_prefix: str, rebalance: Rebalance, handover: Handover | None = None) -> Consumer:
+    async def consumer(
+        self,
+        group: str,
+        *,
+        topic_prefix: str,
+        rebalance: Rebalance,
+        handover: Handover | None = None,
+        earlier: Earlier | None = None,  # noqa: ARG002 - nothing is left out here
+    ) -> Consumer:
         """See ``port.Stream``. Only for a process with the role of running stages."""
         assert self._role is not None, "a process that joins groups opens its stream with runs_stages=True"
         member = SqliteConsumer(

@@ -21,7 +21,7 @@ from actlabel.stream.handling import Handle, Places
 from actlabel.stream.lag import Lag
 from actlabel.stream.limits import Limits
 from actlabel.stream.membership import Membership
-from actlabel.stream.port import Consumer, Handover, Record, Stream
+from actlabel.stream.port import Consumer, Handover, Record, Stream, only
 from actlabel.stream.pulse import Pulse
 from actlabel.stream.tracker import Tracker
 from actlabel.stream.window import Window
@@ -49,8 +49,11 @@ class Stage:
         clock: Clock,
         places: Places | None = None,
         handover: Handover | None = None,
+        campaign_uid: str | None = None,
     ) -> None:
         """``name``: the stage, which names its group; ``source_kind``: the kind of topic that it reads, of every campaign.
+
+        ``campaign_uid``: it works for that campaign alone, with the group of that campaign; whoever makes it knows that it is dedicated.
 
         ``places``: a campaign's own bound on handlers at work; where that of the process is larger, one campaign that hangs leaves
         the others alone. ``handover``: see ``Stream.consumer``.
@@ -58,7 +61,8 @@ class Stage:
         self._name = name
         self._stream = stream
         self._handover = handover
-        self._prefix = topics.prefix(source_kind)
+        self._kind = source_kind
+        self._uid = campaign_uid
         self._campaigns = campaigns
         self._dead_letters = dead_letters
         self._limits = limits
@@ -105,7 +109,7 @@ class Stage:
         if consumer is None:
             return
         watching = self._lag.run(consumer, self._assignment.trackers.values, self._works)
-        parts = (self._read(consumer), self._commit_often(consumer), self._tend(), self._learn(), watching)
+        parts = (self._read(consumer), self._commit_often(consumer), self._tend(), self._learn(consumer), watching)
         loops = [asyncio.create_task(part) for part in parts]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -133,9 +137,7 @@ class Stage:
     async def _join(self, stop: asyncio.Event) -> Consumer | None:
         while not stop.is_set():
             try:
-                consumer = await self._stream.consumer(
-                    topics.group(self._name), topic_prefix=self._prefix, rebalance=self._assignment, handover=self._handover
-                )
+                consumer = await self._member()
             except RetryLater as error:
                 self._pulse.outage("join", str(error))
                 await wait_at_most(stop, self._limits.learn_s)
@@ -146,6 +148,19 @@ class Stage:
                 self._membership.consumer = consumer
                 return consumer
         return None
+
+    async def _member(self) -> Consumer:
+        """Join the group that all campaigns share, or that of the one campaign."""
+        if self._uid is not None:
+            group, topic = topics.campaign_group(self._name, self._uid), topics.topic(self._kind, self._uid)
+            return await self._stream.consumer(group, topic_prefix=only(topic), rebalance=self._assignment, handover=self._handover)
+        return await self._stream.consumer(
+            topics.group(self._name),
+            topic_prefix=topics.prefix(self._kind),
+            rebalance=self._assignment,
+            handover=self._handover,
+            earlier=lambda topic: topics.campaign_group(self._name, topics.campaign_of(topic)),
+        )
 
     def _on_rebalance(self) -> None:
         metrics.REBALANCES.labels(self._name).inc()
@@ -248,12 +263,14 @@ class Stage:
         metrics.IN_FLIGHT.labels(self._name).set(self._backlog.in_flight)
         metrics.WINDOW.labels(self._name).set(sum(tracker.items for tracker in trackers))
 
-    async def _learn(self) -> None:
-        """Read once a second which campaigns are held, and for new partitions what has been put aside of them."""
+    async def _learn(self, consumer: Consumer) -> None:
+        """Read once a second which campaigns are held or not ours, and for new partitions what has been put aside of them."""
         while True:
             self._news.clear()
             try:
                 await self._learn_once()
+                if self._uid is None:
+                    consumer.leave_out([topics.topic(self._kind, uid) for uid in await self._campaigns.dedicated(self._name)])
             except RetryLater as error:
                 self._pulse.outage("campaigns", str(error))
             await wait_at_most(self._news, self._limits.learn_s)

@@ -171,3 +171,26 @@ def test_a_second_process_on_the_same_files(shell: Shell) -> None:
         first.stderr.read()
     assert str(first.pid) in message
     assert "stream.db" in message
+
+
+def test_only_stages_that_call_models_and_only_on_kafka_have_a_campaign_for_themselves(shell: Shell) -> None:
+    shell.run("campaign", "apply", shell.file("c.yaml", CAMPAIGN))
+    assert "only annotator and criticizer can work for one alone, and only on Kafka" in shell.fails(
+        "serve", "annotator", "--campaign", "birds"
+    )
+    assert "dedicate campaigns on Kafka" in shell.fails("campaign", "dedicate", "birds", "annotator")
+    assert "'sampler' works for all campaigns together" in shell.fails("campaign", "dedicate", "birds", "sampler")
+    shell.set("STREAM", "kafka://127.0.0.1:1")
+    shell.set("DATABASE", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert "only annotator and criticizer" in shell.fails("serve", "sampler", "--campaign", "birds")
+
+
+def test_a_stage_on_embedded_files_ends_with_what_is_wrong(shell: Shell) -> None:
+    shell.set("SECRET_KEY_FILE", str(shell.folder / "nothing"))
+    assert "ACTLABEL_SECRET_KEY_FILE" in shell.fails("serve", "sampler")
+
+
+def test_a_stage_on_kafka_with_a_wrong_address_ends_with_it(shell: Shell) -> None:
+    shell.set("DATABASE", "postgresql://nobody@127.0.0.1:1/nothing")
+    shell.set("STREAM", "kafka://nothing")
+    assert "is not host:port" in shell.fails("serve", "annotator")

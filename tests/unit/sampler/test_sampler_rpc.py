@@ -7,6 +7,7 @@ import pytest
 
 from actlabel.contracts.v1 import sampler_pb2, sampler_pb2_grpc
 from actlabel.core.random_numbers import random_number
+from actlabel.runtime.health import Health
 from actlabel.runtime.rpc import serve_rpc
 from actlabel.sampler.rpc import SERVICE, SamplerService
 from tests.unit.sampler.sampling import KEY, Sampling, campaign_file, epsilons
@@ -19,6 +20,7 @@ async def stub(sampling: Sampling) -> AsyncIterator[sampler_pb2_grpc.SamplerStub
     server = serve_rpc(
         host="127.0.0.1",
         port=0,
+        health_checks=Health(),
         services=[SERVICE],
         register=lambda server: sampler_pb2_grpc.add_SamplerServicer_to_server(service, server),
     )

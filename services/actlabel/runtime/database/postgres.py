@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from actlabel.core.errors import Fatal, RetryLater, UserError
+from actlabel.core.errors import Fatal, NotUsableYet, RetryLater, UserError
 from actlabel.runtime.database.port import Row, Session
 
 _OUT_OF_REACH = (
@@ -67,6 +67,11 @@ async def _make_tables(connection: Any, schema: str) -> None:
     await connection.execute("INSERT INTO deployment (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING", mark, b"")
 
 
+def _told(error: Exception) -> str:
+    """Say in one line what happened; a timeout has no words of its own."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _retry(error: Exception) -> RetryLater:
     return RetryLater(f"PostgreSQL is out of reach ({type(error).__name__}: {error})")
 
@@ -85,7 +90,10 @@ class PostgresDatabase:
         self._pool: Any = None
 
     async def open(self, schema: str) -> None:
-        """Connect and make the tables that are missing. Raises ``UserError`` when the server cannot be reached."""
+        """Connect and make the tables that are missing.
+
+        Raises ``NotUsableYet`` when the server is out of reach or does not let us in, another ``UserError`` for an address that is none.
+        """
         try:
             self._pool = await asyncpg.create_pool(
                 self._address,
@@ -101,7 +109,8 @@ class PostgresDatabase:
                 await _make_tables(connection, schema)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             await self.close()
-            raise UserError(f"PostgreSQL cannot be used ({error}); check ACTLABEL_DATABASE and that the server is up") from error
+            kind = UserError if isinstance(error, ValueError) else NotUsableYet
+            raise kind(f"PostgreSQL cannot be used ({_told(error)}); check ACTLABEL_DATABASE and that the server is up") from error
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:

@@ -33,6 +33,14 @@ CREATE TABLE IF NOT EXISTS campaign_pause (
     PRIMARY KEY (uid, stage)
 );
 
+-- Campaigns that have a stage for themselves, with a consumer group of their own. No row: they share the stage with all others.
+CREATE TABLE IF NOT EXISTS dedicated (
+    uid TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    state TEXT NOT NULL,              -- leaving: nobody reads, the shared group lets go; own; returning: nobody reads, the own group lets go
+    PRIMARY KEY (uid, stage)
+);
+
 -- One row per sealed batch: how many distinct items it has.
 CREATE TABLE IF NOT EXISTS seal (
     uid TEXT NOT NULL,

@@ -2,9 +2,9 @@
 
     python -m tests.acceptance.upgrade OLD [--items 10000]
 
-By hand, in a checkout with its history: OLD is a commit or tag whose services run as the old version, those of the working tree as the new
-one. On real Kafka and PostgreSQL. What must hold: every process ends with 0, no call is made twice but a few, every item is merged, and every
-reviewed label is the one that the reviewer sent.
+By hand, in a checkout with its history: OLD is a commit or tag whose services run as the old version, those of the working tree as the
+new one. On real Kafka and PostgreSQL. What must hold: every process ends with 0, no call is made twice but a few, every item is merged,
+and every reviewed label is the one that the reviewer sent.
 """
 
 import argparse

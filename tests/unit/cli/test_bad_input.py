@@ -162,7 +162,8 @@ def test_stages_on_kafka_with_a_sqlite_database(shell: Shell) -> None:
     assert "ACTLABEL_DATABASE must be postgresql://" in shell.fails("serve", "annotator")
 
 
-def test_a_second_process_on_the_same_files(shell: Shell) -> None:
+def test_a_second_process_on_the_same_files(shell: Shell, free_port: int) -> None:
+    shell.set("REVIEW_PORT", str(free_port))
     with subprocess.Popen([sys.executable, "-m", "actlabel", "serve", "annotator"], stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
         next(line for line in first.stderr if "process is up" in line)

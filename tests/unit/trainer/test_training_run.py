@@ -1,6 +1,7 @@
 """The whole run in this process: results, resume, independence of the number of ranks, and refusals."""
 
 import asyncio
+import copy
 import json
 import shutil
 import threading
@@ -100,11 +101,14 @@ class _BuildsOneAtATime(ConvNetKind):
     """Threads share torch's random state; processes do not."""
 
     _lock = threading.Lock()
+    _built: torch.nn.Module | None = None  # once, before another thread draws numbers
 
     def build(self, labels: tuple[str, ...]) -> torch.nn.Module:
         with self._lock:
-            torch.manual_seed(0)
-            return super().build(labels)
+            if self._built is None:
+                torch.manual_seed(0)
+                self._built = super().build(labels)
+            return copy.deepcopy(self._built)
 
 
 def test_the_result_does_not_depend_on_the_number_of_ranks(plan: TrainingPlan, tmp_path: Path) -> None:
@@ -112,6 +116,7 @@ def test_the_result_does_not_depend_on_the_number_of_ranks(plan: TrainingPlan, t
     three = replace(plan, out=tmp_path / "three")
     prepared = prepare(three)
     prepared = replace(prepared, kind=_BuildsOneAtATime())
+    prepared.kind.build(prepared.snapshot.labels)
     on_every_rank(3, lambda ranks: run(prepared, ranks))
     for name in plan.losses:
         one, other = _weights(plan, name), _weights(three, name)

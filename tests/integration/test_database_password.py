@@ -1,5 +1,9 @@
 """A PostgreSQL that wants a password, which lies in a file and is changed while we work."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -81,3 +85,13 @@ async def test_a_wrong_password_is_one_line(locked: Locked):
     with pytest.raises(UserError, match=r"PostgreSQL cannot be used .*password authentication failed") as said:
         await open_database(locked.address, password_file=locked.file)
     assert "öther" not in str(said.value)
+
+
+@pytest.mark.parametrize("words", [("model", "list"), ("reviewer", "list")], ids=" ".join)
+async def test_commands_that_need_the_database_alone_read_the_file_too(locked: Locked, tmp_path: Path, words: tuple[str, ...]):
+    await locked.change("one")
+    locked.write("one")
+    places = {"ACTLABEL_DATABASE": locked.address, "ACTLABEL_DATABASE_PASSWORD_FILE": str(locked.file)}
+    command = [sys.executable, "-m", "actlabel", *words]
+    done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,7 @@ import uvloop
 
 from actlabel.host.host import Host, open_host
 from actlabel.runtime.clock import Clock, SystemClock
-from actlabel.runtime.database.open import open_database
+from actlabel.runtime.database.open import open_configured
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.failpoints import arm
 from actlabel.runtime.log import configure_logs
@@ -46,18 +46,15 @@ def run_process(work: Callable[[Settings], Coroutine[Any, Any, _T]], *, runs_sta
 
 def run_with_database(work: Callable[[Settings, Database, Clock], Awaitable[_T]]) -> _T:
     """Open the database alone, for what needs no stream; run ``work``, close it. Returns and raises as ``run_with_host`` does."""
-    settings = load_settings()
-    configure_logs(level=settings.log_level, json=settings.log_format == "json")
 
-    async def opened() -> _T:
-        database = await open_database(settings.database, connections=2)
+    async def opened(settings: Settings) -> _T:
+        database = await open_configured(settings, connections=2)
         try:
             return await work(settings, database, SystemClock())
         finally:
             await database.close()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(opened())
+    return run_process(opened, runs_stages=False)
 
 
 def collect_garbage_rarely() -> None:

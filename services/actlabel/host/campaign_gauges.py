@@ -80,7 +80,7 @@ class CampaignGauges:
         """Ask the log. A topic that is not there yet has nothing."""
         async with self._turn:
             ends = {kind: await self._end(kind, campaign.uid) for kind in _COUNTED}
-            groups = {stage: (topics.group(stage), kind) for stage, kind in topics.READS.items()}
+            groups = {stage: (await self._campaigns.group(campaign.uid, stage), kind) for stage, kind in topics.READS.items()}
             if campaign.file.mirror is not None:
                 groups[topics.MIRROR] = topics.campaign_group(topics.MIRROR, campaign.uid), topics.MERGED
             lag = {}

@@ -11,7 +11,7 @@ from actlabel.intake.register import Register
 from actlabel.runtime import tracing
 from actlabel.runtime.campaigns import Campaign, Campaigns
 from actlabel.runtime.clock import Clock, SystemClock
-from actlabel.runtime.database.open import open_database
+from actlabel.runtime.database.open import open_configured
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.health import Health
 from actlabel.runtime.media import MediaStore
@@ -72,9 +72,7 @@ async def open_host(
         if settings.otlp_endpoint is not None:
             stack.push_async_callback(_record_spans(settings.otlp_endpoint.get_secret_value(), settings.trace_ratio))
         clock = SystemClock()
-        database = await open_database(
-            settings.database, connections=settings.database_connections, password_file=settings.database_password_file
-        )
+        database = await open_configured(settings)
         stack.push_async_callback(database.close)
         stream = await open_stream(settings, runs_stages=runs_stages)
         stack.push_async_callback(stream.close)

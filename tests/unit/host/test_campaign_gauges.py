@@ -1,6 +1,6 @@
 """The state of the campaigns as the database and the log have it, on both databases; campaigns that are deleted leave nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from prometheus_client import REGISTRY
@@ -8,11 +8,11 @@ from prometheus_client import REGISTRY
 from actlabel.core import topics
 from actlabel.host.campaign_gauges import CampaignGauges
 from actlabel.runtime.campaign_file import parse_campaign
-from actlabel.runtime.campaigns import Campaign, Campaigns
+from actlabel.runtime.campaigns import Campaign, Campaigns, Dedication
 from actlabel.runtime.clock import FakeClock
 from actlabel.runtime.database.port import Database
 from actlabel.stream.memory import MemoryStream
-from actlabel.stream.port import TopicSettings
+from actlabel.stream.port import Partition, TopicSettings
 from tests.unit.runtime.test_campaign_file import MINIMAL
 
 _REVIEW = """
@@ -20,6 +20,16 @@ INSERT INTO review (uid, item_id, content_revision, draw, item, queue_order, sta
                     started_revision, published_revision, published_draw)
 VALUES ($1, $2, 1, $3, $4, 0, $5, $6, $7, 0, 0, 0, 0, 0)
 """
+
+
+class Keeps:
+    """A member that takes its partitions as they stand."""
+
+    def assigned(self, partitions: Mapping[Partition, int], /) -> Mapping[Partition, int]:
+        return partitions
+
+    def revoked(self, partitions: Collection[Partition], /) -> Mapping[Partition, int]:
+        return {}
 
 
 class Bench:
@@ -87,6 +97,18 @@ async def test_topics_and_what_no_group_has_committed(bench: Bench):
     assert [said("actlabel_campaign_records", campaign.uid, topic=kind) for kind in ("items", "annotated", "merged")] == [7, 0, 3]
     assert said("actlabel_campaign_lag_records", campaign.uid, stage="annotator") == 7, "nobody runs, and it shows"
     assert said("actlabel_campaign_lag_records", campaign.uid, stage="emission") == 0
+
+
+async def test_a_campaign_with_a_stage_of_its_own_lags_behind_that_stage(bench: Bench):
+    campaign = await bench.apply("alone")
+    await bench.send(campaign, topics.ITEMS, 7)
+    topic, own = topics.topic(topics.ITEMS, campaign.uid), topics.campaign_group(topics.ANNOTATOR, campaign.uid)
+    await bench.campaigns.dedicate(campaign.uid, topics.ANNOTATOR, Dedication.OWN)
+    consumer = await bench.stream.consumer(own, topic_prefix=topic, rebalance=Keeps())
+    await consumer.poll(consumer.assignment(), max_records=7, timeout_s=0.0)
+    await consumer.commit(await bench.stream.end_offsets(topic))
+    await bench.gauges.look()
+    assert said("actlabel_campaign_lag_records", campaign.uid, stage="annotator") == 0
 
 
 async def test_money_pauses_and_the_dead(bench: Bench):

@@ -7,6 +7,7 @@ from actlabel.core.errors import UserError
 from actlabel.runtime.database.port import Database
 from actlabel.runtime.database.postgres import PostgresDatabase
 from actlabel.runtime.database.sqlite import SqliteDatabase
+from actlabel.runtime.settings import Settings
 
 
 def schema() -> str:
@@ -15,6 +16,12 @@ def schema() -> str:
     return "\n".join(
         file.read_text(encoding="utf-8") for file in sorted(folder.iterdir(), key=lambda f: f.name) if file.name.endswith(".sql")
     )
+
+
+async def open_configured(settings: Settings, *, connections: int | None = None) -> Database:
+    """Open the database that the settings name, with the password of its file. ``connections``: fewer than they allow. Raises as below."""
+    most = settings.database_connections if connections is None else connections
+    return await open_database(settings.database, connections=most, password_file=settings.database_password_file)
 
 
 async def open_database(address: str, *, connections: int = 8, password_file: Path | None = None) -> Database:

@@ -51,7 +51,7 @@ async def measure(services: RealServices, folder: Path, given: argparse.Namespac
     rows = write_rows(folder / "rows.jsonl", given.items, given.text_bytes)
     with endpoint(latency_ms=given.latency_ms) as model:
         async with system(folder, settings) as arena:
-            models = {f"{stage}__{name}": value for stage in ("annotator", "criticizer") for name, value in (("price", _PRICE_USD),)}
+            models = {f"{stage}__price": _PRICE_USD for stage in ("annotator", "criticizer")}
             campaign = await arena.apply("capacity", model.url, sampler__budget=f"{_BUDGET:.0%}", spend_cap_usd=1e6, **models)
             members = await arena.fleet.start_all(*topics.READS)
             before = _cpu_s(members)

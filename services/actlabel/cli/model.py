@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from actlabel.cli.accuracy import accuracy_cells
 from actlabel.cli.running import run_with_database
 from actlabel.model_registry.registry import ModelVersion, Registry
 
@@ -49,13 +50,10 @@ def list_models(
 def _cells(model: ModelVersion) -> tuple[str, ...]:
     document: Any = model.document
     metrics = document["metrics"]
-    known = metrics["test_accuracy"] is not None
     return (
         str(document["model"]["kind"]),
         str(metrics["name"]),
-        f"{metrics['test_accuracy']:.3f}" if known else "unknown",
-        f"{metrics['low']:.3f} to {metrics['high']:.3f}" if known else "",
-        f"{metrics['test_items']} {metrics['evaluation']}" if known else str(metrics["evaluation"]),
+        *accuracy_cells(metrics),
         f"{document['campaign']['name']} version {document['campaign']['version']}",
         datetime.fromtimestamp(model.created_at, UTC).strftime("%Y-%m-%d %H:%M"),
     )

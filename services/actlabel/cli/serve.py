@@ -1,8 +1,6 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,6 +8,7 @@ import typer
 
 from actlabel.annotator.main import run as run_annotator
 from actlabel.cli.running import run_process, run_with_database, run_with_host
+from actlabel.cli.signs_of_life import signs_of_life
 from actlabel.cli.stage_process import Role, run_stage_process
 from actlabel.core.errors import UserError
 from actlabel.criticizer.main import run as run_criticizer
@@ -20,15 +19,12 @@ from actlabel.model_server.main import run as run_model_server
 from actlabel.review_gateway.main import run as run_review_gateway
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database
-from actlabel.runtime.health import Health, serve_health
-from actlabel.runtime.lifecycle import run_together, stop_signals
-from actlabel.runtime.log import get_log
+from actlabel.runtime.health import Health
+from actlabel.runtime.lifecycle import run_together
 from actlabel.runtime.settings import Settings, load_settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
 from actlabel.stream.kafka_address import is_kafka
-
-log = get_log(__name__)
 
 
 class RoleName(StrEnum):
@@ -84,27 +80,14 @@ def up() -> None:
 
 
 async def _until_stopped(host: Host) -> None:
-    async with _signs_of_life(host.settings, host.health, host.stop, role="up", stream=host.settings.stream.partition("?")[0]):
+    async with signs_of_life(host.settings, host.health, host.stop, role="up"):
         await run_stages(host)
 
 
 async def _serve_models(settings: Settings, database: Database, clock: Clock) -> None:
     health, stop = Health(), asyncio.Event()
-    async with _signs_of_life(settings, health, stop, role=RoleName.MODEL.value):
+    async with signs_of_life(settings, health, stop, role=RoleName.MODEL.value):
         await run_model_server(settings=settings, database=database, clock=clock, health=health, stop=stop)
-
-
-@asynccontextmanager
-async def _signs_of_life(settings: Settings, health: Health, stop: asyncio.Event, *, role: str, **facts: str) -> AsyncIterator[None]:
-    """Answer probes, and set ``stop`` at a signal, while the block runs."""
-    runner, port = await serve_health(health, role=role, host=settings.host, port=settings.http_port)
-    log.info("The process is up.", role=role, http_port=port, **facts)
-    try:
-        with stop_signals(stop):
-            yield
-    finally:
-        await runner.cleanup()
-    log.info("The process has drained and ends.", role=role)
 
 
 async def run_stages(host: Host) -> None:

@@ -4,23 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
+from actlabel.cli.signs_of_life import signs_of_life
 from actlabel.core import topics
 from actlabel.host.host import Host, open_host
 from actlabel.host.missing_topics import MissingTopics
 from actlabel.host.patience import Patience
-from actlabel.runtime.health import Health, serve_health
-from actlabel.runtime.lifecycle import run_together, stop_signals
-from actlabel.runtime.log import get_log
-from actlabel.runtime.readiness_log import ReadinessLog
+from actlabel.runtime.health import Health
+from actlabel.runtime.lifecycle import run_together
 from actlabel.runtime.rpc import serve_rpc
 from actlabel.runtime.settings import Settings
-from actlabel.stream.cancelling import cancel_all
 from actlabel.stream.kafka_address import is_kafka, parse_kafka_address
-
-log = get_log(__name__)
-_PATIENCE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +38,8 @@ async def run_stage_process(settings: Settings, role: Role) -> None:
     health, stop = Health(), asyncio.Event()
     patience = Patience(health, stop)
     process = _Process(settings, role, health, stop, patience)
-    runner, port = await serve_health(health, role=role.name, host=settings.host, port=settings.http_port)
-    log.info("The process is up.", role=role.name, http_port=port, stream=settings.stream.partition("?")[0])
-    telling = asyncio.create_task(ReadinessLog(health).run(stop))
-    try:
-        with stop_signals(stop):
-            async with process.probes():
-                await (patience.run(process.work) if waits else process.work())
-    finally:
-        await cancel_all([telling], patience_s=_PATIENCE_S)
-        await runner.cleanup()
-    log.info("The process has drained and ends.", role=role.name)
+    async with signs_of_life(settings, health, stop, role=role.name), process.probes():
+        await (patience.run(process.work) if waits else process.work())
 
 
 class _Process:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from actlabel.cli.accuracy import accuracy_cells
 from actlabel.cli.export import items_bar
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
@@ -163,12 +164,9 @@ def _print_registered(done: Trained, *, registered: bool) -> None:
 
 
 def _cells(model: dict[str, Any]) -> tuple[str, ...]:
-    known = model["test_accuracy"] is not None
     return (
         model["name"],
-        f"{model['test_accuracy']:.3f}" if known else "unknown",
-        f"{model['low']:.3f} to {model['high']:.3f}" if known else "",
-        f"{model['test_items']} {model['evaluation']}" if known else model["evaluation"],
+        *accuracy_cells(model),
         str(model["train_items"]),
         f"{model['mean_batch_risk']:.3f}",
         f"{model['max_weight']:.1f}",

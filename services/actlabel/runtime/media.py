@@ -4,10 +4,9 @@ import asyncio
 import hashlib
 from typing import Any
 
-import fsspec
-
 from actlabel.contracts.v1.item_pb2 import Media
 from actlabel.core.errors import DeadLetter, RetryLater, UserError
+from actlabel.runtime.storage import Storage
 
 INLINE_LIMIT_BYTES = 32 * 1024
 """Content up to this size travels inside its record."""
@@ -18,13 +17,11 @@ class MediaStore:
 
     def __init__(self, address: str) -> None:
         """``address``: a folder or any fsspec address. Raises ``UserError`` when its file system is not known or not installed."""
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"ACTLABEL_STORAGE: {address!r} cannot be used ({error})") from error
+        self._storage = Storage(address)
+        self._files = self._storage.files
 
     def _path(self, sha256: str) -> str:
-        return f"{self._root}/media/{sha256[:2]}/{sha256}"
+        return self._storage.path(f"media/{sha256[:2]}/{sha256}")
 
     async def put(self, data: bytes, mime_type: str) -> Media:
         """Keep bytes and return the message that names them: inline when small, else by ``uri`` = ``media/<sha256>``."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.acceptance.failpoint_ledger import Violations, at_the_end, read_books
 from tests.acceptance.failpoint_plan import EXACT, FIRST_WAVE, STREAMING, Case, Round
 from tests.acceptance.failpoint_reviewer import Doubter
 from tests.acceptance.fleet import Fleet, Member, eventually
+from tests.acceptance.hearing import hear_out
 from tests.acceptance.pipeline import System
 from tests.services.processes import free_port
 
@@ -146,19 +147,11 @@ class Performance:
         last = str(words[-1].get("failpoint")) if words and words[-1]["event"] == "A failpoint strikes." else ""
         death = Death(returncode=member.process.returncode, last_word=last)
         if member.role in _MODELS:
-            await eventually(self._heard_all(member.role), what=f"all is read that the dead {member.role} has sent", within_s=20)
+            await hear_out(self.models[member.role])
             death.asked = frozenset(self.logs[member.role].arrived)
             statement = "SELECT COUNT(*) AS n FROM result WHERE uid = $1 AND stage = $2"
             death.stored = (await self.arena.host.database.fetch(statement, self.campaign.uid, member.role))[0]["n"]
         return death
-
-    def _heard_all(self, role: str) -> Callable[[], Awaitable[bool]]:
-        """A request may still lie in a socket when its sender is dead; a connection ends after the last of it was read."""
-
-        async def holds() -> bool:
-            return self.logs[role].in_flight == 0 and not self.models[role]._server.connections
-
-        return holds
 
     async def _play(self) -> None:
         arena, campaign = self.arena, self.campaign

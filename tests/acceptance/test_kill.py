@@ -16,6 +16,7 @@ from actlabel.standin.server import Standin
 from actlabel.stream.port import Partition
 from tests.acceptance.data import synthetic
 from tests.acceptance.fleet import Member, eventually
+from tests.acceptance.hearing import hear_out
 from tests.acceptance.pipeline import System, system, working
 
 ITEMS = 2000
@@ -27,19 +28,23 @@ STAGE_OF_TASK = {"annotate": topics.ANNOTATOR, "criticize": topics.CRITICIZER}
 class Witness:
     """Sees what a kill may cost: calls whose answer was not stored when it struck."""
 
-    def __init__(self, arena: System, campaign: Campaign, logs: dict[str, RequestLog]) -> None:
-        self.arena, self.campaign, self.logs = arena, campaign, logs
+    def __init__(self, arena: System, campaign: Campaign, models: dict[str, Standin]) -> None:
+        self.arena, self.campaign, self.models = arena, campaign, models
+        self.logs = {stage: model.log for stage, model in models.items()}
         self.unstored = 0
         self.in_flight: dict[str, int] = {}
 
     async def kill(self, member: Member) -> None:
-        """Kill, then count the calls of this stage that had arrived at its endpoint and have no stored answer."""
-        log = self.logs.get(member.role)
-        self.in_flight[member.role] = log.in_flight if log else 0
+        """Kill, then count the calls of this stage that it had sent and that have no stored answer."""
+        model = self.models.get(member.role)
+        self.in_flight[member.role] = model.log.in_flight if model else 0
         member.kill()
+        if model is None:
+            return
+        await hear_out(model)
         statement = "SELECT COUNT(*) AS n FROM result WHERE uid = $1 AND stage = $2"
         stored = (await self.arena.host.database.fetch(statement, self.campaign.uid, member.role))[0]["n"]
-        self.unstored += len(log.arrived) - stored if log else 0
+        self.unstored += len(model.log.arrived) - stored
 
     def repeats(self) -> int:
         """Count calls that were made again, word for word."""
@@ -58,7 +63,7 @@ async def test_kill_each_stage_in_turn(tmp_path: Path, kafka_settings: Settings)
     ):
         campaign = await arena.apply("kills", annotates.endpoint, criticizer__endpoint=criticizes.endpoint, sampler__budget=300)
         members = await arena.fleet.start_all(*topics.READS)
-        witness = Witness(arena, campaign, logs)
+        witness = Witness(arena, campaign, {topics.ANNOTATOR: annotates, topics.CRITICIZER: criticizes})
         await arena.ingest(campaign, recording.items)
 
         for member in members[:3]:

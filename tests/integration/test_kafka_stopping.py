@@ -33,6 +33,7 @@ async def test_leaving_while_the_broker_is_away_raises_nothing(killable_kafka: K
             await consumer.poll((), max_records=1, timeout_s=0.1)
     assert isinstance(consumer, KafkaConsumer)
     fetches = consumer._client._fetcher
+    fetches._retry_backoff = 60.0  # a tenth of a second can pass unseen on a busy machine
     await asyncio.to_thread(killable_kafka.kill)
     async with asyncio.timeout(60):
         while not any(_waits_after_an_error(task) for task in fetches._pending_tasks):

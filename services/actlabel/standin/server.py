@@ -76,6 +76,11 @@ class Standin:
         """What a campaign file names as ``endpoint``."""
         return f"{self.address}/v1"
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.connections)
+
     async def __aenter__(self) -> Self:
         """Listen. Raises ``UserError`` when the port is taken."""
         self._server = web.Server(self._handle, request_factory=_request, handler_cancellation=True, access_log=None)

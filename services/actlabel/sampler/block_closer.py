@@ -93,6 +93,7 @@ class BlockCloser:
         await self._store.put_cells(session, Place(uid, _DRAW, block), manifest)
         await self._store.put_decisions(session, Place(uid, _DRAW, block), drawn, of=np.arange(len(ids)))
         await session.execute(self._sql["assign_block"], uid, block, ids)
+        await session.execute(self._sql["withdraw_of_block"], uid, ids)
         return block
 
     async def _take(self, session: Session, stream: "_Stream", plan: BlockPlan, parameters: Parameters) -> None:

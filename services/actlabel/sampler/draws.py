@@ -109,6 +109,7 @@ class Draws:
             population = await self._store.count(session, "population_size", campaign.uid, plan.batch)
             row = _row(plan, draws, budget_of(plan, draws, allowance(campaign), population), population, parameters)
             await self._put(session, campaign.uid, row)
+            await session.execute(self._store.sql["withdraw_of_batch"], campaign.uid, plan.batch)
         failpoint("draw.frozen")
         return row
 

@@ -41,6 +41,20 @@ SELECT COUNT(*) AS items FROM item JOIN candidate ON candidate.uid = item.uid AN
 WHERE item.uid = $1 AND item.batch = $2 AND item.revision > 1 AND candidate.revision < item.revision
 AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.uid = item.uid AND dead.item_id = item.item_id AND dead.replayed_at IS NULL);
 
+-- name: withdraw_of_batch
+-- A copy of an item may have been put aside while another went on; what is decided upon is not dead.
+DELETE FROM dead WHERE uid = $1 AND stage IN ('annotator', 'criticizer') AND EXISTS (
+    SELECT 1 FROM candidate AS c JOIN item AS i ON i.uid = c.uid AND i.item_id = c.item_id
+    WHERE c.uid = dead.uid AND c.item_id = dead.item_id AND c.draw_batch = $2 AND c.revision >= i.revision
+);
+
+-- name: withdraw_of_block
+-- The same for the members of a block.
+DELETE FROM dead WHERE uid = $1 AND stage IN ('annotator', 'criticizer') AND item_id = ANY($2) AND EXISTS (
+    SELECT 1 FROM candidate AS c JOIN item AS i ON i.uid = c.uid AND i.item_id = c.item_id
+    WHERE c.uid = dead.uid AND c.item_id = dead.item_id AND c.revision >= i.revision
+);
+
 -- name: population_size
 SELECT COUNT(*) AS items FROM candidate WHERE uid = $1 AND draw_batch = $2;
 
@@ -156,9 +170,10 @@ SELECT COALESCE(MAX(block), 0) AS block FROM block WHERE uid = $1;
 UPDATE candidate SET block = $2 WHERE uid = $1 AND item_id = ANY($3);
 
 -- name: sealed_total
--- Items of all sealed batches that were not put aside, and whether items came after the last seal.
+-- Items of all sealed batches that were not put aside, or were critiqued as well; and whether items came after the last seal.
 SELECT COALESCE((SELECT SUM(items) FROM seal WHERE uid = $1), 0)
-       - (SELECT COUNT(*) FROM dead WHERE uid = $1 AND replayed_at IS NULL) AS items,
+       - (SELECT COUNT(*) FROM dead WHERE uid = $1 AND replayed_at IS NULL
+          AND NOT EXISTS (SELECT 1 FROM candidate AS c WHERE c.uid = dead.uid AND c.item_id = dead.item_id)) AS items,
        EXISTS (SELECT 1 FROM seal WHERE uid = $1) AS sealed,
        EXISTS (SELECT 1 FROM item JOIN campaign ON campaign.uid = item.uid AND campaign.batch = item.batch WHERE item.uid = $1) AS open;
 

@@ -103,7 +103,9 @@ class DeadLetters:
     async def _insert(self, letter: Letter) -> None:
         place = (letter.topic, letter.partition, letter.offset)
         what = (letter.campaign.uid, letter.item_id, letter.stage, letter.reason, letter.detail)
-        await self._database.execute(self._sql["put"], *what, *place, self._clock.now())
+        async with self._database.transaction() as session:
+            await session.fetch(self._sql["hold_decisions"], letter.campaign.uid)
+            await session.execute(self._sql["put"], *what, *place, self._clock.now())
 
     async def _pause_when_many(self, letter: Letter) -> None:
         uid, stage = letter.campaign.uid, letter.stage

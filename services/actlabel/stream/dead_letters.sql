@@ -1,7 +1,16 @@
+-- name: hold_decisions
+-- No draw and no block freezes its population until this transaction ends.
+SELECT uid FROM budget WHERE uid = $1 /*postgres: FOR UPDATE */;
+
 -- name: put
 -- First write wins. A row whose replay has begun makes way for the death of the record that the replay made, which lies elsewhere.
+-- What a model stage puts aside of an item that the sampler has, in its newest revision, is the fate of a copy and not of the item.
 INSERT INTO dead (uid, item_id, stage, reason, detail, topic, partition, record_offset, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+WHERE $3 NOT IN ('annotator', 'criticizer') OR NOT EXISTS (
+    SELECT 1 FROM candidate AS c JOIN item AS i ON i.uid = c.uid AND i.item_id = c.item_id
+    WHERE c.uid = $1 AND c.item_id = $2 AND c.revision >= i.revision
+)
 ON CONFLICT (uid, item_id) DO UPDATE SET
     stage = excluded.stage, reason = excluded.reason, detail = excluded.detail, topic = excluded.topic, partition = excluded.partition,
     record_offset = excluded.record_offset, created_at = excluded.created_at, replayed_at = NULL

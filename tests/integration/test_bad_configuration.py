@@ -18,15 +18,18 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from actlabel.cli.model_process import run_model_process
 from actlabel.cli.serve import ROLES
 from actlabel.cli.stage_process import run_stage_process
 from actlabel.host.campaign_life import apply_campaign
 from actlabel.host.host import open_host
 from actlabel.runtime import readiness_log
 from actlabel.runtime.campaign_file import parse_campaign
+from actlabel.runtime.database.open import open_database
 from actlabel.runtime.settings import Settings, load_settings
 from tests.services.processes import free_port
 from tests.services.secured_kafka import SecuredKafka
+from tests.unit.model_server.shelved import Place as ModelPlace
 
 _WAIT_S = 40.0
 _FILE = """
@@ -38,6 +41,7 @@ sampler: {budget: 10}
 spend_cap_usd: 1
 partitions: 2
 """
+MODEL = "model"
 _RIGHTS = {"topics": ("Describe", "Read", "Write"), "groups": ("Describe", "Read")}
 
 
@@ -106,8 +110,9 @@ class Probed:
 
 @asynccontextmanager
 async def serving(role: str, settings: dict[str, Any]) -> AsyncIterator[Probed]:
-    chosen = load_settings(**settings, http_port=free_port(), grpc_port=free_port(), review_port=free_port(), session_timeout_s=6.0)
-    task = asyncio.create_task(run_stage_process(chosen, ROLES[role]))
+    ports = {name: free_port() for name in ("http_port", "grpc_port", "review_port", "model_port")}
+    chosen = load_settings(**settings, **ports, session_timeout_s=6.0)
+    task = asyncio.create_task(run_model_process(chosen) if role == MODEL else run_stage_process(chosen, ROLES[role]))
     try:
         yield Probed(chosen, task)
         assert not task.done(), task
@@ -127,6 +132,18 @@ def _database_behind(place: Place) -> dict[str, Any]:
 
 def _mend_database(place: Place) -> None:
     (place.folder / "socket").symlink_to(parse_qs(urlsplit(place.database).query)["host"][0])
+
+
+async def _register(place: Place) -> None:
+    opened = await open_database(place.database)
+    settings = load_settings(**place.settings())
+    await ModelPlace(settings=settings, database=opened).register("stance")
+    await opened.close()
+
+
+async def _mend_database_with_a_model(place: Place) -> None:
+    await _register(place)
+    _mend_database(place)
 
 
 def _own_password(place: Place, content: str | None) -> dict[str, Any]:
@@ -189,6 +206,19 @@ _CASES = {
         says=r"topics: actlabel\.annotated\.\w+ does not exist, or .* may not see it .*`actlabel campaign apply` of birds makes it",
         repair=_apply,
     ),
+    "no database for models": Case(
+        role=MODEL,
+        settings=_database_behind,
+        says=r"start: PostgreSQL cannot be used \(.*No such file",
+        repair=_mend_database_with_a_model,
+    ),
+    "no token file for models": Case(
+        role=MODEL,
+        settings=lambda p: p.settings(model_token_file=p.file("token")),
+        before=_register,
+        says=r"start: ACTLABEL_MODEL_TOKEN_FILE: .*/token cannot be read",
+        repair=lambda p: p.file("token", "t" * 40),
+    ),
     "no broker": Case(
         role="source",
         settings=lambda p: p.settings(stream=f"kafka://127.0.0.1:{free_port()}"),
@@ -239,15 +269,16 @@ async def test_it_waits_unready_with_one_line_and_works_once_repaired(
             assert "\n" not in said.strip()
             assert (await process.get("readyz"))[0] == 503
             assert await process.get("healthz") == (200, "ok")
-            statuses = [await process.grpc(name) for name in ("readiness", "", "liveness", "startup")]
-            assert statuses == [2, 2, 1, 1]  # NOT_SERVING, SERVING
+            if case.role != MODEL:  # which speaks HTTP alone
+                statuses = [await process.grpc(name) for name in ("readiness", "", "liveness", "startup")]
+                assert statuses == [2, 2, 1, 1]  # NOT_SERVING, SERVING
             await log.until(case.says)
             if case.repair is not None:
                 mended = case.repair(place)
                 if inspect.isawaitable(mended):
                     await mended
                 await process.until(lambda status, text: status == 200)
-                assert await process.grpc("readiness") == 1
+                assert case.role == MODEL or await process.grpc("readiness") == 1
                 await log.until("^The process is ready")
             assert log.lines.count("The process is ready.") == (case.repair is not None)
     finally:

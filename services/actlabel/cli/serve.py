@@ -1,13 +1,13 @@
 """``actlabel serve`` runs one stage as a process of its own; ``actlabel up`` runs all of them in one."""
 
-import asyncio
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from actlabel.annotator.main import run as run_annotator
-from actlabel.cli.running import run_process, run_with_database, run_with_host
+from actlabel.cli.model_process import run_model_process
+from actlabel.cli.running import run_process, run_with_host
 from actlabel.cli.signs_of_life import signs_of_life
 from actlabel.cli.stage_process import Role, run_stage_process
 from actlabel.core.errors import UserError
@@ -15,13 +15,9 @@ from actlabel.criticizer.main import run as run_criticizer
 from actlabel.host.dedicate import STAGES
 from actlabel.host.host import Host
 from actlabel.mirror.main import run as run_mirror
-from actlabel.model_server.main import run as run_model_server
 from actlabel.review_gateway.main import run as run_review_gateway
-from actlabel.runtime.clock import Clock
-from actlabel.runtime.database.port import Database
-from actlabel.runtime.health import Health
 from actlabel.runtime.lifecycle import run_together
-from actlabel.runtime.settings import Settings, load_settings
+from actlabel.runtime.settings import load_settings
 from actlabel.sampler.main import run as run_sampler
 from actlabel.source.main import run as run_source
 from actlabel.stream.kafka_address import is_kafka
@@ -69,7 +65,7 @@ def serve(
     if settings.campaign is not None and (role not in STAGES or not is_kafka(settings.stream)):
         raise UserError(f"campaign {settings.campaign}: only {' and '.join(STAGES)} can work for one alone, and only on Kafka")
     if role is RoleName.MODEL:
-        run_with_database(_serve_models)
+        run_process(run_model_process, runs_stages=False, settings=settings)
         return
     run_process(lambda chosen: run_stage_process(chosen, ROLES[role]), runs_stages=True, settings=settings)
 
@@ -82,12 +78,6 @@ def up() -> None:
 async def _until_stopped(host: Host) -> None:
     async with signs_of_life(host.settings, host.health, host.stop, role="up"):
         await run_stages(host)
-
-
-async def _serve_models(settings: Settings, database: Database, clock: Clock) -> None:
-    health, stop = Health(), asyncio.Event()
-    async with signs_of_life(settings, health, stop, role=RoleName.MODEL.value):
-        await run_model_server(settings=settings, database=database, clock=clock, health=health, stop=stop)
 
 
 async def run_stages(host: Host) -> None:

@@ -42,7 +42,7 @@ async def run(
 ) -> None:
     """Serve until ``stop``, then finish the requests that are there. ``started`` is told the endpoint.
 
-    Raises ``UserError``: the extra is missing, no usable token file, the port is taken.
+    Raises ``UserError``: the extra is missing, the port is taken; ``NotUsableYet``: no usable token file.
     """
     tokens = Tokens(settings.model_token_file, host=settings.host, clock=clock)
     opened = _opener()

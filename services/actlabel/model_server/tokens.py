@@ -5,7 +5,7 @@ import ipaddress
 from pathlib import Path
 from typing import Final
 
-from actlabel.core.errors import UserError
+from actlabel.core.errors import NotUsableYet, UserError
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
 
@@ -18,7 +18,7 @@ class Tokens:
     """Reads the file again after some seconds, so that a rotated secret is taken up without a restart."""
 
     def __init__(self, path: Path | None, *, host: str, clock: Clock) -> None:
-        """``path``: None lets everybody in, which only this machine may be. Raises ``UserError``."""
+        """``path``: None lets everybody in, which only this machine may be. Raises ``UserError``, of a file ``NotUsableYet``."""
         if path is None and not _is_loopback(host):
             raise UserError(
                 f"ACTLABEL_MODEL_TOKEN_FILE: is needed where others than this machine may ask (ACTLABEL_HOST is {host}); "
@@ -52,10 +52,10 @@ def _read(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"ACTLABEL_MODEL_TOKEN_FILE: {path} cannot be read ({error})") from error
+        raise NotUsableYet(f"ACTLABEL_MODEL_TOKEN_FILE: {path} cannot be read ({error})") from error
     tokens = tuple(line.strip() for line in lines if line.strip())
     if not tokens or any(len(token) < _SHORTEST_TOKEN for token in tokens):
-        raise UserError(f"ACTLABEL_MODEL_TOKEN_FILE: {path} must hold tokens of {_SHORTEST_TOKEN} characters or more, one a line")
+        raise NotUsableYet(f"ACTLABEL_MODEL_TOKEN_FILE: {path} must hold tokens of {_SHORTEST_TOKEN} characters or more, one a line")
     return tokens
 
 

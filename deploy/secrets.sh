@@ -4,7 +4,7 @@ set -eu
 umask 022
 folder=$(dirname "$0")/secrets
 mkdir -p -m 700 "$folder"
-for name in database-password review-token grafana-password; do
+for name in database-password review-token model-token grafana-password; do
   [ -s "$folder/$name" ] || head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$folder/$name"
 done
 echo "secrets are in $folder; the operator's token for the review page is in $folder/review-token"

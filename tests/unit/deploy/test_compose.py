@@ -22,7 +22,8 @@ def compose() -> Any:
 
 @pytest.fixture(scope="module")
 def stages(compose: Any) -> dict[str, Any]:
-    return {service["command"][1]: service for service in compose["services"].values() if service.get("command", [""])[0] == "serve"}
+    served = {service["command"][1]: service for service in compose["services"].values() if service.get("command", [""])[0] == "serve"}
+    return {role: service for role, service in served.items() if role != "model"}
 
 
 def test_it_fits_the_specification(compose: Any):
@@ -54,7 +55,7 @@ def test_what_runs_is_pinned_locked_and_open_to_this_machine_alone(compose: Any,
         assert not service.get("privileged"), name
         secret = [k for k in service.get("environment", {}) if re.search("PASSWORD|TOKEN|SECRET", k) and not k.endswith("_FILE")]
         assert not secret, name
-    for name, service in [*stages.items(), ("demo", compose["services"]["demo"])]:
+    for name, service in [*stages.items(), *((name, compose["services"][name]) for name in ("demo", "model"))]:
         assert (service["read_only"], service["cap_drop"], service["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"]), name
 
 
@@ -90,8 +91,16 @@ def test_prometheus_looks_at_every_stage(stages: dict[str, Any]):
     config = yaml.safe_load((_DEPLOY / "prometheus/prometheus.yaml").read_text(encoding="utf-8"))
     (job,) = [job for job in config["scrape_configs"] if "actlabel" in job["job_name"]]
     (looked_up,) = job["dns_sd_configs"]
-    assert set(looked_up["names"]) >= stages.keys()
+    assert set(looked_up["names"]) >= {*stages, "model"}
     assert looked_up["port"] == 8080
+
+
+def test_trained_models_are_served_where_a_campaign_can_name_them(compose: Any, stages: dict[str, Any]):
+    model = compose["services"]["model"]
+    assert (model["command"], model["profiles"], set(model["depends_on"])) == (["serve", "model"], ["models"], {"postgres"})
+    assert model["image"] == compose["services"]["demo"]["image"], "it needs torch"
+    holders = {name for name, service in compose["services"].items() if "model-token" in service.get("secrets", ())}
+    assert holders == {"model", "annotator", "criticizer"}
 
 
 def test_the_demo_goes_through_the_stages_of_this_file(compose: Any):

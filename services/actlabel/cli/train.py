@@ -15,7 +15,6 @@ from actlabel.cli.export import items_bar
 from actlabel.cli.running import run_with_host
 from actlabel.host.host import Host
 from actlabel.model_registry.registry import check_name
-from actlabel.runtime.campaigns import Campaign
 from actlabel.runtime.health import shown_to_the_end
 from actlabel.trainer.job import TrainingProgress, TrainingResults
 from actlabel.trainer.meters import show_campaign, show_progress, show_results
@@ -109,25 +108,25 @@ class _Work:
         """Do the work of the command; a line where there is nothing to do."""
         campaign = await host.campaigns.newest(self.campaign)
         show_campaign(campaign)
-        async with shown_to_the_end(host.health, role="train", host=host.settings.host, port=host.settings.http_port):
-            done = await self._carry_out(host, campaign)
-            if isinstance(done, Trained):
-                show_results(campaign.uid, done.results)
-        return done
-
-    async def _carry_out(self, host: Host, campaign: Campaign) -> Trained | str:
         rounds = Rounds(host, campaign)
         plan = self.plan if not self.through_storage else replace(self.plan, staging=staging_address(host, campaign))
         if self.when is None:
             staging = None if plan.staging is None else f"{plan.staging}/{plan.out.resolve().name}"
-            return await self._train(rounds, replace(plan, staging=staging))
-        return await rounds.when_due(self.when, lambda: self._next(rounds, plan))
+            return await self._train(host, rounds, replace(plan, staging=staging))
+        return await rounds.when_due(self.when, lambda: self._next(host, rounds, plan))
 
-    async def _next(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
+    async def _next(self, host: Host, rounds: Rounds, plan: TrainingPlan) -> Trained:
         number = await rounds.number()
-        return await self._train(rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
+        return await self._train(host, rounds, await asyncio.to_thread(in_its_own_folder, plan, number))
 
-    async def _train(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
+    async def _train(self, host: Host, rounds: Rounds, plan: TrainingPlan) -> Trained:
+        """A round that is not due shows nothing and is not waited for."""
+        async with shown_to_the_end(host.health, role="train", host=host.settings.host, port=host.settings.http_port):
+            done = await self._run(rounds, plan)
+            show_results(rounds.uid, done.results)
+        return done
+
+    async def _run(self, rounds: Rounds, plan: TrainingPlan) -> Trained:
         name = None if self.register_as is None else check_name(self.register_as or self.campaign)
         shown = self.bar.add_task("snapshot", total=None)
 

@@ -26,7 +26,7 @@ from actlabel.runtime.campaigns import Campaign
 from actlabel.source.main import run as run_source
 from actlabel.stream.port import TopicSettings, only
 from tests.acceptance.pipeline import make_settings
-from tests.contract.test_stream import Owner
+from tests.contract.stream_bench import Owner
 from tests.services.kafka_broker import KafkaBroker
 from tests.services.postgres_server import PostgresServer
 

@@ -92,12 +92,6 @@ class Probed:
             request = health_pb2.HealthCheckRequest(service=service)
             return int((await health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=10)).status)
 
-    async def until_grpc(self, service: str, status: int) -> None:
-        """It is told what HTTP looks up, a moment later."""
-        async with asyncio.timeout(_WAIT_S):
-            while await self.grpc(service) != status:
-                await asyncio.sleep(0.1)
-
     async def until(self, holds: Callable[[int, str], bool]) -> str:
         async with asyncio.timeout(_WAIT_S):
             while True:
@@ -284,8 +278,7 @@ async def test_it_waits_unready_with_one_line_and_works_once_repaired(
                 if inspect.isawaitable(mended):
                     await mended
                 await process.until(lambda status, text: status == 200)
-                if case.role != MODEL:
-                    await process.until_grpc("readiness", 1)
+                assert case.role == MODEL or await process.grpc("readiness") == 1
                 await log.until("^The process is ready")
             assert log.lines.count("The process is ready.") == (case.repair is not None)
     finally:

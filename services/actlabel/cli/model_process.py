@@ -20,7 +20,7 @@ async def run_model_process(settings: Settings) -> None:
     where a person looks on, it says so and ends. Raises ``UserError`` for wrong usage.
     """
     health, stop = Health(), asyncio.Event()
-    patience = Patience(health, stop)
+    patience = Patience(health, stop, role=ROLE)
 
     async def work() -> None:
         database = await open_configured(settings, connections=_CONNECTIONS)

@@ -36,7 +36,7 @@ async def run_stage_process(settings: Settings, role: Role) -> None:
     if waits := is_kafka(settings.stream):
         parse_kafka_address(settings.stream, where="ACTLABEL_STREAM")  # before it waits for anything: no repair elsewhere makes it one
     health, stop = Health(), asyncio.Event()
-    patience = Patience(health, stop)
+    patience = Patience(health, stop, role=role.name)
     process = _Process(settings, role, health, stop, patience)
     async with signs_of_life(settings, health, stop, role=role.name), process.probes():
         await (patience.run(process.work) if waits else process.work())

@@ -18,9 +18,13 @@ _LONG_RUN_S: Final = 60.0  # after that the pauses begin anew
 class Patience:
     """Works, and where that is not possible for now says why in the readiness and begins again after a pause."""
 
-    def __init__(self, health: Health, stop: asyncio.Event, *, pause_s: float = _FIRST_PAUSE_S) -> None:
-        """``stop``: set when the process shall end. ``pause_s``: the first; each is twice the one before, up to 15 s."""
+    def __init__(self, health: Health, stop: asyncio.Event, *, role: str, pause_s: float = _FIRST_PAUSE_S) -> None:
+        """``stop``: set when the process shall end. ``role``: the name under which the service will tell how it is.
+
+        ``pause_s``: the first; each is twice the one before, up to 15 s.
+        """
         self._health = health
+        self._role = role
         self._stop = stop
         self._first_pause_s = pause_s
         self._pause_s = pause_s
@@ -28,7 +32,7 @@ class Patience:
         self._begin()
 
     def opened(self) -> None:
-        """What the settings name is in reach; from here on the services tell how they are."""
+        """What the settings name is in reach; as soon as the service tells how it is, that counts."""
         self._why = None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -62,5 +66,5 @@ class Patience:
 
     def _begin(self) -> None:
         self._health.forget()
-        self._health.add_readiness("start", lambda: self._why)
+        self._health.add_readiness("start", lambda: self._why or (None if self._health.knows(self._role) else "the service begins"))
         self._health.add_readiness("stop", lambda: "drains, and takes no more work" if self._stop.is_set() else None)

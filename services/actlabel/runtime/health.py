@@ -38,6 +38,10 @@ class Health:
         """A failed one keeps work away for now."""
         self._readiness[name] = check
 
+    def knows(self, name: str) -> bool:
+        """Say whether a readiness check of that name was added."""
+        return name in self._readiness
+
     def forget(self) -> None:
         """Drop every check: what they were about has ended."""
         self._liveness.clear()

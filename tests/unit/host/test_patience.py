@@ -14,7 +14,7 @@ class Process:
 
     def __init__(self, *failures: Exception, hangs: bool = False) -> None:
         self.health, self.stop = Health(), asyncio.Event()
-        self.patience = Patience(self.health, self.stop, pause_s=0.001)
+        self.patience = Patience(self.health, self.stop, role="role", pause_s=0.001)
         self.failures = list(failures)
         self.hangs = hangs
         self.seen: list[list[str]] = []
@@ -75,3 +75,13 @@ async def test_a_stop_ends_a_pause() -> None:
         await asyncio.sleep(0)
     process.stop.set()
     await running
+
+
+async def test_what_is_opened_is_not_ready_before_its_service_says_so() -> None:
+    health, stop = Health(), asyncio.Event()
+    patience = Patience(health, stop, role="sampler")
+    patience.opened()
+    health.add_readiness("topics", lambda: None)
+    assert health.ready() == ["start: the service begins"]
+    health.add_readiness("sampler", lambda: None)
+    assert health.ready() == []

@@ -69,7 +69,7 @@ async def test_a_stop_ends_an_attempt_that_has_not_opened_anything() -> None:
 
 async def test_a_stop_ends_a_pause() -> None:
     process = Process(*[NotUsableYet("no key")] * 10_000)
-    process.patience = Patience(process.health, process.stop, pause_s=3600)
+    process.patience = Patience(process.health, process.stop, role="role", pause_s=3600)
     running = asyncio.create_task(process.run())
     while process.health.ready() != ["start: no key"]:  # noqa: ASYNC110
         await asyncio.sleep(0)

@@ -49,6 +49,35 @@ def _waits_after_an_error(task: "asyncio.Task[object]") -> bool:
     return not task.done() and bool(frames) and frames[0].f_code.co_name == "_proc_fetch_request" and "err" in frames[0].f_locals
 
 
+def test_a_connection_that_is_lost_while_metadata_is_asked_for_is_an_outage(kafka_address: str):
+    """On uvloop: the write to it raises no ``OSError``, and the task that asks, and a process that stopped just then, ended with it."""
+
+    async def lose_connections() -> None:
+        stream = await open_kafka_stream(kafka_address, session_timeout_s=6.0)
+        topic = f"actlabel.items.{uuid4().hex}"
+        await stream.create_topics({topic: TopicSettings(partitions=1)})
+        consumer = await stream.consumer(f"g.{topic}", topic_prefix=topic, rebalance=Owner())
+        async with asyncio.timeout(60):
+            while not consumer.assignment():
+                await consumer.poll((), max_records=1, timeout_s=0.1)
+            client = consumer._client._client
+            for connection in client._conns.values():
+                connection._writer.write = _gone  # between the loss and the moment when aiokafka hears of it
+            assert not await client._metadata_update(client.cluster, [topic]), "there was nobody to ask"
+            while not await client.force_metadata_update():  # noqa: ASYNC110 - a new connection
+                await asyncio.sleep(0.1)
+        assert not client._sync_task.done()
+        await stream.close_consumer(consumer)
+        await stream.close()
+
+    uvloop.run(lose_connections())
+
+
+def _gone(_: bytes) -> None:
+    """As ``test_lost_connection.py`` shows of uvloop."""
+    raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
 def test_a_tls_connection_ends_without_the_brokers_goodbye(secured_kafka: SecuredKafka):
     """It says none. On uvloop, which our processes run on, every client then took half a minute to close, about every second time."""
 

@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 
 from actlabel.core.errors import RetryLater
 from actlabel.stream.kafka_address import KafkaAddress
+from actlabel.stream.kafka_connection import has_lost_connection
 from actlabel.stream.kafka_knock import why_no_connection
 from actlabel.stream.kafka_secrets import FreshClient
 from actlabel.stream.port import MAX_RECORD_BYTES, Partition, Record
@@ -60,11 +61,6 @@ def as_record(partition: Partition, record: Any) -> Record:
     """Turn aiokafka's record into ours; what is absent becomes empty."""
     headers = tuple([(name, value or b"") for name, value in record.headers])
     return Record(partition, record.offset, record.key or b"", record.value or b"", headers, record.timestamp)
-
-
-def has_lost_connection(error: BaseException) -> bool:
-    """Say whether aiokafka wrote to a connection that is gone: uvloop has no error of its own for that, and aiokafka lets it through."""
-    return isinstance(error, RuntimeError) and "the handler is closed" in str(error)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from aiokafka.structs import TopicPartition
 from actlabel.core.errors import Fatal, RetryLater
 from actlabel.runtime.log import get_log
 from actlabel.stream.handover import handed_over
-from actlabel.stream.kafka_client import KafkaCluster, as_record, has_lost_connection, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_client import KafkaCluster, as_record, named, refusal, translated_kafka_errors
+from actlabel.stream.kafka_connection import has_lost_connection
 from actlabel.stream.kafka_group_client import group_client
 from actlabel.stream.kafka_silence import Silence
 from actlabel.stream.kafka_stopping import stop_consumer

@@ -8,6 +8,7 @@ from typing import Any, Final
 from aiokafka.client import AIOKafkaClient
 
 from actlabel.stream.kafka_address import KafkaAddress
+from actlabel.stream.kafka_connection import PlainSpokenConnection, has_lost_connection
 
 _GOODBYE_S: Final = 0.1  # for what is still to be written
 
@@ -73,6 +74,17 @@ class FreshClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no type
     @property
     def _sasl_plain_password(self) -> str | None:
         return read_password(self._address)
+
+    async def _get_conn(self, node_id: Any, **options: Any) -> Any:
+        """See ``kafka_connection``."""
+        try:
+            connection = await super()._get_conn(node_id, **options)
+        except RuntimeError as error:
+            if not has_lost_connection(error):
+                raise
+            self.force_metadata_update()  # as after every connect that failed
+            return None
+        return None if connection is None else PlainSpokenConnection.take_over(connection)
 
     async def close(self) -> None:
         """Close every connection without waiting for a goodbye over TLS: the broker may say none, and uvloop waits half a minute for it.

@@ -12,6 +12,10 @@ from actlabel.stream.dead_records import Choice, DeadRecords
 from tests.acceptance.pipeline import System
 
 _LOOK_S = 1.0
+_WHERE_THEY_ARE = (
+    "SELECT item_id FROM candidate WHERE uid = $1 AND item_id = ANY($2)",
+    "SELECT item_id FROM dead WHERE uid = $1 AND item_id = ANY($2) AND replayed_at IS NULL",
+)
 
 
 class Operator:
@@ -46,7 +50,10 @@ class Operator:
                     self._tell("operator resumes: " + "; ".join(f"{stage}: {why[:60]}" for (_, stage), why in pauses.items()))
 
     async def replay_half_of_the_dead(self, dice: random.Random) -> None:
-        """Send half of the dead letters round again; the others stay where they are, and the ledger must say so."""
+        """Send half of the dead letters round again, and see them come back: what comes after the last draw would wait for another seal.
+
+        The others stay where they are, and the ledger must say so.
+        """
         host, uid = self._arena.host, self._campaign.uid
         records = DeadRecords(database=host.database, stream=host.stream, clock=host.clock)
 
@@ -62,6 +69,15 @@ class Operator:
                 self._tell(f"operator replays {count} of {len(ids)} dead letters")
 
         await _until_done(replay)
+        await _until_done(lambda: self._come_back(chosen))
+
+    async def _come_back(self, item_ids: set[str]) -> None:
+        while await self._on_their_way(item_ids):  # noqa: ASYNC110 - it happens in other processes
+            await asyncio.sleep(_LOOK_S)
+
+    async def _on_their_way(self, item_ids: set[str]) -> set[str]:
+        found = [await self._arena.host.database.fetch(sql, self._campaign.uid, list(item_ids)) for sql in _WHERE_THEY_ARE]
+        return item_ids - {row["item_id"] for rows in found for row in rows}
 
 
 async def _until_done(work: Callable[[], Awaitable[object]]) -> None:

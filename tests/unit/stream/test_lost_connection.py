@@ -6,7 +6,8 @@ import pytest
 import uvloop
 
 from actlabel.core.errors import RetryLater
-from actlabel.stream.kafka_client import has_lost_connection, translated_kafka_errors
+from actlabel.stream.kafka_client import translated_kafka_errors
+from actlabel.stream.kafka_connection import has_lost_connection
 
 
 async def _write_to_what_is_gone() -> None:

@@ -13,6 +13,7 @@ import aiohttp
 from tests.acceptance.chaos.schedule import Kind
 from tests.services.processes import free_port, listens, start, wait_until
 
+_AGAIN_S: Final = 0.1
 _CHANGES: Final[dict[Kind, dict[str, float]]] = {
     Kind.HANG: {"hang": 1.0},
     Kind.ERRORS: {"error": 1.0},
@@ -43,6 +44,17 @@ class Endpoint:
         await self._change(dict.fromkeys(change, 0.0))
 
     async def _change(self, change: dict[str, float]) -> None:
+        while not await self._changed(change):  # noqa: ASYNC110 - another fault makes it refuse us too
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _changed(self, change: dict[str, float]) -> bool:
+        try:
+            await self._post(change)
+        except aiohttp.ClientConnectionError:
+            return False
+        return True
+
+    async def _post(self, change: dict[str, float]) -> None:
         async with aiohttp.ClientSession() as http, http.post(f"{self._address}/control", json=change) as response:
             assert response.status == 200, await response.text()
 

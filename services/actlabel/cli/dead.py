@@ -82,6 +82,8 @@ def replay(campaign: Name, items: Items = None, stage: Stage = None, reason: Rea
         source = [dead for dead in await records.list(newest.uid, choice) if dead.stage == topics.SOURCE]
         count = await records.replay(newest.uid, choice)
         typer.echo(f"{campaign}: {count} records sent round again")
+        if count and newest.file.sampler.mode == "exact":
+            typer.echo(f"what was drawn without them is drawn: `actlabel watch {campaign}` says when they wait for another seal")
         if source:
             taken = await replay_source(host, newest, source)
             typer.echo(f"{campaign}: {taken} of {len(source)} records of the source taken; the others stay, with their reasons")

@@ -135,7 +135,14 @@ def _lines(progress: CampaignProgress) -> list[str]:
         f"draws {progress.draws} · emitted {progress.emitted} of {progress.to_emit} · on merged {progress.merged_records} records",
         f"reviews {reviews} · budget {progress.budget if progress.budget is not None else 'not drawn yet'} · outbox {progress.outbox}",
     ]
-    return [*lines, _money(progress), *described(progress.status.name, progress.status.pauses)]
+    return [*lines, _money(progress), *_late(progress), *described(progress.status.name, progress.status.pauses)]
+
+
+def _late(progress: CampaignProgress) -> list[str]:
+    if not progress.late:
+        return []
+    again = f"`actlabel campaign seal {progress.status.name}` lets another draw decide them"
+    return [f"{progress.late} items came after the draw of their batch · {again}"]
 
 
 def _money(progress: CampaignProgress) -> str:

@@ -40,6 +40,7 @@ class CampaignProgress:
     stages: tuple[StageProgress, ...]
     draws: int  # complete ones
     drawn_batches: frozenset[int]
+    late: int  # items that came after the draw of their batch and wait for another seal
     emitted: int  # offsets of `critiqued` whose decisions are out
     to_emit: int
     reviews: Mapping[str, int]  # by state
@@ -88,6 +89,7 @@ async def read_progress(host: Host, uid: str) -> CampaignProgress:
         stages=tuple([await _stage(host, uid, stage, dead.get(stage, 0), costs.get(stage, 0.0)) for stage in topics.READS]),
         draws=sum(1 for draw in draws if draw["complete"]),
         drawn_batches=frozenset(draw["batch"] for draw in draws if draw["complete"]),
+        late=(await database.fetch(sql["late"], uid))[0]["items"],
         emitted=int(emission["emitted"]),
         to_emit=int(emission["total"]),
         reviews={row["state"]: row["items"] for row in await database.fetch(sql["reviews"], uid)},

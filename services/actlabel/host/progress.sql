@@ -14,6 +14,11 @@ SELECT COUNT(*) AS items FROM candidate WHERE uid = $1;
 -- name: draws
 SELECT draw, batch, complete FROM draw WHERE uid = $1 ORDER BY draw;
 
+-- name: late
+-- Items that came after the draw of their batch, a replay mostly, and wait for one that is not made.
+SELECT COUNT(*) AS items FROM candidate AS c WHERE c.uid = $1 AND c.batch < c.draw_batch
+AND NOT EXISTS (SELECT 1 FROM draw AS d WHERE d.uid = c.uid AND d.batch = c.draw_batch);
+
 -- name: emission
 SELECT COALESCE(SUM(next_offset), 0) AS emitted, COALESCE(SUM(end_offset), 0) AS total FROM emission WHERE uid = $1;
 

@@ -77,6 +77,26 @@ async def test_watch_shows_what_waits_how_long_what_it_costs_and_why_it_is_pause
     assert "\x1b" not in said
 
 
+async def test_watch_says_what_to_do_for_what_came_after_its_draw(settings: Settings) -> None:
+    async with open_host(settings, runs_stages=False) as host:
+        campaign = await apply_campaign(host, parse_campaign(CAMPAIGN, where="test"))
+        rows = [(campaign.uid, f"item-{n}", batch, draw_batch) for n, (batch, draw_batch) in enumerate([(1, 1), (1, 2), (1, 3), (2, 3)])]
+        await host.database.execute_many(
+            "INSERT INTO candidate (uid, item_id, batch, draw_batch, revision, epsilon_q16, label, arrived_at, block) "
+            "VALUES ($1, $2, $3, $4, 1, 0, 'bird', 0, 0)",
+            rows,
+        )
+        await host.database.execute(
+            "INSERT INTO draw (uid, draw, batch, mode, rule, budget, selected, calibration_version, population, raises, parameters, "
+            "manifest, complete, created_at) VALUES ($1, 1, 2, 'exact', 'threshold', 0, 0, 0, 2, 0, '{}', '', TRUE, 0)",
+            campaign.uid,
+        )
+        progress = await read_progress(host, campaign.uid)
+    out = io.StringIO()
+    Console(width=200, file=out).print(render(progress, Rates()))
+    assert "2 items came after the draw of their batch · `actlabel campaign seal birds`" in out.getvalue()
+
+
 async def test_dead_letters_at_the_command_line(settings: Settings) -> None:
     """Listed as they are, without markup and escapes; bytes only when asked; a purge asks, counts, and leaves the item dead."""
     async with open_host(settings, runs_stages=False) as host:

@@ -29,7 +29,7 @@ def progress(done, *, draws=0):
     )
     status = CampaignStatus(uid="u", name="digits", version=1, batch=2, seals={1: 100}, pauses={})
     return CampaignProgress(
-        status=status, registered=100, stages=stages, draws=draws, drawn_batches=frozenset(), emitted=0, to_emit=0,
+        status=status, registered=100, stages=stages, draws=draws, drawn_batches=frozenset(), late=0, emitted=0, to_emit=0,
         reviews={"answered": 3, "waiting": 17}, outbox=0, budget=20, merged_records=0, exact=True,
         money=Money(spent_usd=0.0, held_usd=0.0, lost_usd=0.0), cap_usd=10.0,
     )  # fmt: skip

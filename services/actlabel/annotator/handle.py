@@ -16,15 +16,13 @@ class AnnotateItem:
         self._strategies: KeptStrategies[Labelled] = KeptStrategies(strategy_of)
 
     async def __call__(self, item: Item, campaign: Campaign) -> Item:
-        """Return the item with its annotation, the same whenever the same item comes again. Raises what ``Asker.ask`` raises."""
+        """Fill in the annotation, the same whenever the same item comes again, and return the item. Raises what ``Asker.ask`` raises."""
         errand = Errand(
             item=item, campaign=campaign, model=campaign.file.annotator, strategy=self._strategies.of(campaign), write=_annotation
         )
         payload = await self._asker.ask(errand)
-        annotated = Item()
-        annotated.CopyFrom(item)
-        annotated.annotation.ParseFromString(payload)
-        return annotated
+        item.annotation.ParseFromString(payload)
+        return item
 
 
 def _annotation(said: Labelled, receipt: Receipt) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, NoReturn, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -56,13 +56,19 @@ class Errand(Generic[T]):
 class _Tally:
     """Counts the calls of one errand, the repair included."""
 
-    usage: Usage = field(default_factory=Usage)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    calls: int = 0
 
     def add(self, answer: ChatAnswer) -> None:
-        self.usage.input_tokens += answer.usage.input_tokens
-        self.usage.output_tokens += answer.usage.output_tokens
-        self.usage.cost_usd += answer.cost_usd
-        self.usage.calls += 1
+        self.input_tokens += answer.usage.input_tokens
+        self.output_tokens += answer.usage.output_tokens
+        self.cost_usd += answer.cost_usd
+        self.calls += 1
+
+    def usage(self) -> Usage:
+        return Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens, cost_usd=self.cost_usd, calls=self.calls)
 
 
 class Asker:
@@ -121,10 +127,15 @@ class Asker:
     async def _pay(self, errand: Errand[T], question: Question, name: str) -> Paid:
         tally = _Tally()
         reading = await self._reading(errand, question, tally)
-        created_at = Timestamp()
-        created_at.FromMicroseconds(int(self._clock.now() * 1e6))
-        receipt = Receipt(result_id=name, model=errand.model.model, strategy=errand.strategy.name, usage=tally.usage, created_at=created_at)
-        return Paid(payload=errand.write(reading, receipt), cost_usd=tally.usage.cost_usd)
+        seconds, millionths = divmod(int(self._clock.now() * 1e6), 1_000_000)
+        receipt = Receipt(
+            result_id=name,
+            model=errand.model.model,
+            strategy=errand.strategy.name,
+            usage=tally.usage(),
+            created_at=Timestamp(seconds=seconds, nanos=millionths * 1000),
+        )
+        return Paid(payload=errand.write(reading, receipt), cost_usd=tally.cost_usd)
 
     async def _reading(self, errand: Errand[T], question: Question, tally: _Tally) -> T:
         """Ask; where the answer does not fit, say why and ask once more."""

@@ -1,8 +1,8 @@
 """Many small requests of concurrent items as few large ones.
 
-A round trip costs more than what it carries, so a batch waits for company: until nobody came for a moment, at most for a short
-while since the batch before it began (tests/bench/README.md). What is rare goes at once. A few callers who wait for each other's answers
-are soon all there, and lose only that moment.
+A round trip costs more than what it carries, so a batch waits for company: until there are enough, until nobody came for a moment, at
+most for a short while since the batch before it began (tests/bench/README.md). What is rare goes at once. A few callers who wait for each
+other's answers are soon all there, and lose only that moment.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ from typing import Final, Generic, TypeVar
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-_MOMENT_S: Final = 0.005
+_MOMENT_S: Final = 0.01
+_ENOUGH: Final = 96  # more would make a round trip of many only a little cheaper for each
 
 
 class Batches(Generic[Q, A]):
     """Answers requests in batches, in the order in which they came."""
 
-    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.04) -> None:
+    def __init__(self, work: Callable[[Sequence[Q]], Awaitable[Sequence[A]]], *, largest: int, pause_s: float = 0.08) -> None:
         """``work`` answers a batch in its order; what it raises, everyone in the batch gets. ``pause_s``: between two
         beginnings, at most.
         """
@@ -50,7 +51,7 @@ class Batches(Generic[Q, A]):
     async def _pause(self) -> None:
         await asyncio.sleep(0)  # at least everything of this turn of the loop comes along
         there = 0
-        while there < len(self._waiting) < self._largest and (rest_s := self._begun_s + self._pause_s - self._loop.time()) > 0:
+        while there < len(self._waiting) < _ENOUGH and (rest_s := self._begun_s + self._pause_s - self._loop.time()) > 0:
             there = len(self._waiting)
             await asyncio.sleep(min(rest_s, _MOMENT_S))
         self._begun_s = self._loop.time()

@@ -1,9 +1,8 @@
-"""The metrics of one model at one stage, looked up once: finding a labelled counter costs more than counting."""
-
-from prometheus_client import Counter
+"""The metrics of one model at one stage, looked up once and counted in plain numbers."""
 
 from actlabel.chat.port import ChatAnswer
 from actlabel.runtime import metrics
+from actlabel.runtime.tallies import HistogramTally, Tally
 
 _BREAKER_STATES = {"closed": 0, "half-open": 1, "open": 2}
 
@@ -14,20 +13,20 @@ class Meters:
     def __init__(self, stage: str, model: str) -> None:
         """Find the counters."""
         self._labels = (stage, model)
-        self._ok = metrics.CHAT_REQUESTS.labels(stage, model, "ok")
-        self._seconds = metrics.CHAT_SECONDS.labels(stage, model)
-        self._input = metrics.CHAT_TOKENS.labels(stage, model, "input")
-        self._output = metrics.CHAT_TOKENS.labels(stage, model, "output")
-        self._cost = metrics.CHAT_COST.labels(stage, model)
-        self._throttled: dict[str, Counter] = {}
+        self._ok = Tally(metrics.CHAT_REQUESTS.labels(stage, model, "ok"))
+        self._seconds = HistogramTally(metrics.CHAT_SECONDS.labels(stage, model))
+        self._input = Tally(metrics.CHAT_TOKENS.labels(stage, model, "input"))
+        self._output = Tally(metrics.CHAT_TOKENS.labels(stage, model, "output"))
+        self._cost = Tally(metrics.CHAT_COST.labels(stage, model))
+        self._throttled: dict[str, Tally] = {}
 
     def answered(self, answer: ChatAnswer, seconds: float) -> None:
         """Count a request that was answered."""
-        self._ok.inc()
+        self._ok.count += 1
         self._seconds.observe(seconds)
-        self._input.inc(answer.usage.input_tokens)
-        self._output.inc(answer.usage.output_tokens)
-        self._cost.inc(answer.cost_usd)
+        self._input.count += answer.usage.input_tokens
+        self._output.count += answer.usage.output_tokens
+        self._cost.count += answer.cost_usd
 
     def failed(self, status: str) -> None:
         """Count a request that was not."""
@@ -35,10 +34,10 @@ class Meters:
 
     def waited(self, cause: str, seconds: float) -> None:
         """Count the time that a request waited for its turn."""
-        counter = self._throttled.get(cause)
-        if counter is None:
-            counter = self._throttled[cause] = metrics.CHAT_THROTTLED.labels(*self._labels, cause)
-        counter.inc(seconds)
+        tally = self._throttled.get(cause)
+        if tally is None:
+            tally = self._throttled[cause] = Tally(metrics.CHAT_THROTTLED.labels(*self._labels, cause))
+        tally.count += seconds
 
 
 class EndpointMeters:

@@ -10,11 +10,10 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import count
 
 import orjson
-from prometheus_client import Counter
 
 from actlabel.chat.batches import Batches
 from actlabel.chat.claims import Claims
@@ -28,6 +27,7 @@ from actlabel.runtime.clock import Clock
 from actlabel.runtime.database.port import Database, load_statements
 from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
+from actlabel.runtime.tallies import Tally
 
 _LARGEST_BATCH = 256
 _ASK_AGAIN_S = 0.2  # while another process makes the call
@@ -85,21 +85,17 @@ _OUTCOMES = {type(None): "miss", Claimed: "claimed"}
 
 
 def canonical_request(question: Question, *, model: Model, strategy: str) -> bytes:
-    """Write a question as JSON in which equal questions are equal bytes."""
-    return orjson.dumps(
-        {
-            "messages": [orjson.Fragment(message.canonical) for message in question.messages],
-            "model": model.model,
-            "parameters": {
-                "json_schema": model.json_schema,
-                "max_output_tokens": model.max_output_tokens,
-                "temperature": model.temperature,
-            },
-            "schema": orjson.Fragment(question.schema.canonical),
-            "strategy": strategy,
-        },
-        option=orjson.OPT_SORT_KEYS,
-    )
+    """Write a question as JSON in which equal questions are equal bytes: keys in the order of the alphabet."""
+    messages = b",".join([message.canonical for message in question.messages])
+    parameters = model.json_schema, model.max_output_tokens, model.temperature
+    return b'{"messages":[%b],%b' % (messages, _same_for_all(model.model, parameters, question.schema.canonical, strategy))
+
+
+@lru_cache(maxsize=256)
+def _same_for_all(model: str, parameters: tuple[bool, int, float], schema: bytes, strategy: str) -> bytes:
+    """Write what of a request is the same for every item of a campaign version: all that follows the messages."""
+    named = dict(zip(("json_schema", "max_output_tokens", "temperature"), parameters, strict=True))
+    return orjson.dumps({"model": model, "parameters": named, "schema": orjson.Fragment(schema), "strategy": strategy})[1:]
 
 
 def result_id(uid: str, stage: str, request: bytes) -> str:
@@ -121,7 +117,7 @@ class Results:
         self._lookups: Batches[str, _Found] = Batches(self._look_up, largest=_LARGEST_BATCH)
         self._puts: Batches[_Put, bytes] = Batches(self._put, largest=_LARGEST_BATCH)
         self._flights: dict[str, _Flight] = {}
-        self._outcomes: dict[tuple[str, str], Counter] = {}
+        self._outcomes: dict[tuple[str, str], Tally] = {}
         self._paid: set[str] = set()  # result ids whose answer is here but not yet stored
 
     @cached_property
@@ -161,10 +157,10 @@ class Results:
 
     def _count(self, stage: str, found: "_Found") -> None:
         key = stage, _OUTCOMES.get(type(found), "hit")
-        counter = self._outcomes.get(key)
-        if counter is None:
-            counter = self._outcomes[key] = metrics.RESULT_LOOKUPS.labels(*key)
-        counter.inc()
+        tally = self._outcomes.get(key)
+        if tally is None:
+            tally = self._outcomes[key] = Tally(metrics.RESULT_LOOKUPS.labels(*key))
+        tally.count += 1
 
     async def _fly(self, result_id: str, uid: str, stage: str, call: Callable[[], Awaitable[Paid]]) -> bytes:
         stored = await self._lookups.submit(result_id)

@@ -2,6 +2,7 @@
 
 import base64
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -25,22 +26,27 @@ class Dialect:
 
 def encode(request: ChatRequest, dialect: Dialect = Dialect()) -> bytes:
     """Write the body of a request. What is the same for every item of a campaign version was encoded before."""
-    body: dict[str, Any] = {
-        "model": request.model.model,
-        "messages": [_message(message, request) for message in request.messages],
-        dialect.tokens_field: request.model.max_output_tokens,
-    }
+    model = request.model
+    response_format = request.schema.response_format if model.json_schema else b""
+    same = _same_for_all(model.model, model.max_output_tokens, model.temperature, response_format, dialect)
+    return b'{"messages":[%b],%b' % (b",".join([_message(message, request) for message in request.messages]), same)
+
+
+@lru_cache(maxsize=256)
+def _same_for_all(model: str, max_output_tokens: int, temperature: float, response_format: bytes, dialect: Dialect) -> bytes:
+    """Write all that follows the messages."""
+    document: dict[str, Any] = {"model": model, dialect.tokens_field: max_output_tokens}
     if dialect.sends_temperature:
-        body["temperature"] = request.model.temperature
-    if request.model.json_schema:
-        body["response_format"] = orjson.Fragment(request.schema.response_format)
-    return orjson.dumps(body)
+        document["temperature"] = temperature
+    if response_format:
+        document["response_format"] = orjson.Fragment(response_format)
+    return orjson.dumps(document)[1:]
 
 
-def _message(message: Message, request: ChatRequest) -> Any:
+def _message(message: Message, request: ChatRequest) -> bytes:
     if not message.has_images:
-        return orjson.Fragment(message.canonical)
-    return {"role": message.role, "content": [_part(part, request) for part in message.parts]}
+        return message.canonical
+    return orjson.dumps({"role": message.role, "content": [_part(part, request) for part in message.parts]})
 
 
 def _part(part: Part, request: ChatRequest) -> dict[str, Any]:

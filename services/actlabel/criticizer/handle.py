@@ -16,15 +16,13 @@ class CriticizeItem:
         self._strategies: KeptStrategies[Criticism] = KeptStrategies(strategy_of)
 
     async def __call__(self, item: Item, campaign: Campaign) -> Item:
-        """Return the item with its critique, the same whenever the same item comes again. Raises what ``Asker.ask`` raises."""
+        """Fill in the critique, the same whenever the same item comes again, and return the item. Raises what ``Asker.ask`` raises."""
         errand = Errand(
             item=item, campaign=campaign, model=campaign.file.criticizer, strategy=self._strategies.of(campaign), write=_critique
         )
         payload = await self._asker.ask(errand)
-        critiqued = Item()
-        critiqued.CopyFrom(item)
-        critiqued.critique.ParseFromString(payload)
-        return critiqued
+        item.critique.ParseFromString(payload)
+        return item
 
 
 def _critique(said: Criticism, receipt: Receipt) -> bytes:

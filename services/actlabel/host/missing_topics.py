@@ -37,7 +37,8 @@ class MissingTopics:
     async def _look(self) -> float:
         """Compare; returns when to look again. What is missing twice in a row is missing."""
         kind, only = topics.READS[self._stage], self._host.settings.campaign
-        campaigns = {topics.topic(kind, c.uid): c.name for c in await self._host.campaigns.list() if only in (None, c.uid, c.name)}
+        names = await self._host.campaigns.names()
+        campaigns = {topics.topic(kind, uid): name for uid, name in names.items() if only in (None, uid, name)}
         there = await self._host.stream.topics(topics.prefix(kind))
         missing = frozenset(campaigns) - frozenset(there)
         sure, self._suspected = missing & self._suspected, missing

@@ -143,7 +143,11 @@ class Campaigns:
 
     async def known(self) -> frozenset[str]:
         """Return the uids of campaigns that are not deleted."""
-        return frozenset(row["uid"] for row in await self._database.fetch(self._sql["all"]))
+        return frozenset(await self.names())
+
+    async def names(self) -> Mapping[str, str]:
+        """Return the name of every campaign by its uid, without reading its document."""
+        return {row["uid"]: row["name"] for row in await self._database.fetch(self._sql["all"])}
 
     async def deleted(self) -> frozenset[str]:
         """Return the uids of deleted campaigns, whose records stages drop."""

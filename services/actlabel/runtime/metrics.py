@@ -10,6 +10,8 @@ from typing import Final
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from actlabel.runtime import tallies  # noqa: F401 - registers itself before every metric
+
 BUILD = Gauge("actlabel_build_info", "1; the labels say what runs.", ["version", "python"])
 READY = Gauge(
     "actlabel_ready",

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from actlabel.core.errors import ActlabelError
 from actlabel.stream.port import Headers, Partition
 
-_PAUSE_S: Final = 0.02
+_PAUSE_S: Final = 0.08
 
 
 @dataclass(slots=True, eq=False)

@@ -20,7 +20,7 @@ class Limits:
     lend_to_partition: int = 2  # the same for one partition of the window
     poll_records: int = 500  # at most so many from one poll
     poll_s: float = 0.05  # how long one poll waits for a record
-    poll_pause_s: float = 0.04  # after a poll that brought few, so that a steady trickle is read in handfuls
+    poll_pause_s: float = 0.08  # after a poll that brought few, so that a steady trickle is read in handfuls
     learn_s: float = 1.0  # how often pauses are read
     retry_first_s: float = 0.5  # the first wait before another attempt is up to this, twice as long each time
     retry_most_s: float = 30.0

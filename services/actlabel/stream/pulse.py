@@ -1,6 +1,6 @@
 """Signs of life of a stage: what is wrong with the process (liveness), and what it waits for (readiness)."""
 
-from collections.abc import Collection, Iterable, Set
+from collections.abc import Collection, Iterable
 
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.log import get_log
@@ -60,14 +60,18 @@ class Pulse:
         """Look at everything once, every second or so; return the age in seconds of the oldest record that is not finished."""
         now = self._clock.monotonic()
         works = [*running, *waiting]
-        self._lost = self._find_lost(trackers, {(work.tracker, work.record.offset) for work in works})
+        self._lost = self._find_lost(trackers, works)
         self._stuck = self._find_stuck(running, now)
         return now - min((work.taken_s for work in works), default=now)
 
-    def _find_lost(self, trackers: Iterable[Tracker], alive: Set[tuple[Tracker, int]]) -> str | None:
-        heads = ((tracker, tracker.watermark) for tracker in trackers if tracker.watermark < tracker.next)
-        lost = next((head for head in heads if head not in alive), None)
-        return None if lost is None else f"{_place(*lost)} was dispatched and nobody works on it"
+    def _find_lost(self, trackers: Iterable[Tracker], works: Iterable[Work]) -> str | None:
+        heads = {tracker: head for tracker in trackers if (head := tracker.watermark) < tracker.next}
+        for work in works:  # the oldest come first, so that this is soon over
+            if heads.get(work.tracker) == work.record.offset:
+                del heads[work.tracker]
+            if not heads:
+                return None
+        return next((f"{_place(*head)} was dispatched and nobody works on it" for head in heads.items()), None)
 
     def _find_stuck(self, running: Iterable[Work], now_s: float) -> str | None:
         patience_s = self._limits.item_deadline_s + self._limits.stuck_margin_s

@@ -5,14 +5,13 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from prometheus_client import Counter
-
 from actlabel.core.errors import CampaignPaused, DeadLetter, EndpointUnavailable, Fatal, RetryLater
 from actlabel.runtime import metrics, tracing
 from actlabel.runtime.campaigns import Campaigns
 from actlabel.runtime.clock import Clock
 from actlabel.runtime.failpoints import failpoint
 from actlabel.runtime.log import get_log
+from actlabel.runtime.tallies import HistogramTally, Tally
 from actlabel.stream.backlog import Backlog, Work
 from actlabel.stream.cancelling import cancel_all
 from actlabel.stream.dead_letters import DeadLetters
@@ -61,8 +60,8 @@ class Worker:
         self._limits = limits
         self._clock = clock
         self._places = places
-        self._seconds = metrics.STAGE_SECONDS.labels(stage)
-        self._counters: dict[tuple[str, str], Counter] = {}
+        self._seconds = HistogramTally(metrics.STAGE_SECONDS.labels(stage))
+        self._tallies: dict[tuple[str, str], Tally] = {}
         self._deleted: frozenset[str] = frozenset()
         self.running: dict[Work, asyncio.Task[None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -185,10 +184,10 @@ class Worker:
     def _count(self, work: Work, outcome: str) -> None:
         # what is counted of a deleted campaign belongs to none: its uid is forgotten
         key = ("" if work.tracker.campaign in self._deleted else work.tracker.campaign, outcome)
-        counter = self._counters.get(key)
-        if counter is None:
-            counter = self._counters[key] = metrics.RECORDS.labels(self._stage, *key)
-        counter.inc()
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = Tally(metrics.RECORDS.labels(self._stage, *key))
+        tally.count += 1
 
     def _try_again(self, work: Work, error: RetryLater) -> None:
         now = self._clock.monotonic()
@@ -229,7 +228,7 @@ class Worker:
     def drop_deleted(self, deleted: frozenset[str]) -> None:
         """Mark done what waits of deleted campaigns, now and whenever it would be tried again."""
         if gone := deleted - self._deleted:
-            self._counters = {key: counter for key, counter in self._counters.items() if key[0] not in gone}
+            self._tallies = {key: tally for key, tally in self._tallies.items() if key[0] not in gone}
             metrics.forget(gone)
         self._deleted = deleted
         for work in self._backlog.drop(deleted):

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -140,3 +141,20 @@ async def test_a_record_that_cannot_be_read_holds_up_nobody_and_loses_no_other(s
     for partition, records in wanted.items():
         scanned = [(r.offset, r.value) async for batch in stream.scan(partition, start=0, end=5) for r in batch]
         assert scanned == records
+
+
+async def test_a_member_that_asks_for_a_deleted_topic_still_hears_of_new_ones(stream: KafkaStream):
+    """aiokafka would ask for the deleted topic and no other from then on: a stage deaf to every campaign that comes after the deletion."""
+    first = await _topic(stream, 1)
+    prefix = first[:-8]
+    member = await stream.consumer(f"g.{first}", topic_prefix=prefix, rebalance=Owner())
+    assert isinstance(member, KafkaConsumer)
+    await _together([member], lambda: member.assignment() == {Partition(first, 0)})
+    await stream.delete_topics([first])
+    await _together([member], lambda: not member.assignment())
+    with suppress(TimeoutError):
+        await asyncio.wait_for(member._client.end_offsets([TopicPartition(first, 0)]), 3.0)  # as the lag is asked for
+    second = f"{prefix}{uuid4().hex[:8]}"
+    await stream.create_topics({second: TopicSettings(partitions=1)})
+    await _together([member], lambda: member.assignment() == {Partition(second, 0)})
+    await member.close()
